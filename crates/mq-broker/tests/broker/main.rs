@@ -1,0 +1,9 @@
+//! A whole broker on a real disk, asked as a front end asks it.
+
+mod data_dir;
+mod limits;
+mod produce;
+mod read;
+mod running;
+mod stop;
+mod topics;

@@ -1,0 +1,206 @@
+//! Which replicas this shard should have: what the image says, against what is here.
+//!
+//! What is in the image and not here is made, or declared lost; what has a tombstone is removed. What is merely absent
+//! from the image is left alone: deleting needs a word, not a silence.
+
+use crate::controller::{Command, Controller, Image, PartitionInfo, ReplicaInfo, Topic, TopicConfig};
+use crate::partition::{Partition, TopicBinding};
+use crate::replica::{Replica, Serves};
+use crate::seat::Seat;
+use crate::turn::Turn;
+use crate::{Effect, Engine, Event};
+use mq_types::persist::{Create, LostReason, Membership, Start};
+use mq_types::{QuorumId, ReplicaId, ShardId};
+use std::sync::Arc;
+
+/// The allocation number of the replica with which a founder begins quorum 0.
+const FOUNDER_ALLOCATION: u32 = 1;
+
+impl Engine {
+    /// Makes quorum 0 with this broker as its only member, if this broker was told to and has none yet.
+    pub(crate) fn found(&mut self, turn: &Turn) {
+        let is_founder = self.options.shard == ShardId(0) && self.options.found_cluster.is_some();
+        if !is_founder || self.replicas.contains_key(&QuorumId::CONTROLLER) {
+            return;
+        }
+        let first = Controller::first_snapshot();
+        let controller = Controller::recover(&first, turn.options.controller)
+            .expect("the first snapshot is that of an empty image");
+        let replica = ReplicaId::new(self.options.broker, FOUNDER_ALLOCATION);
+        let create = Create {
+            start: Start::BOOTSTRAP,
+            membership: first_membership(vec![replica]),
+            opened: true,
+            snapshot: Some(first),
+        };
+        let serves = Serves::Controller(Box::new(Seat::new(controller)));
+        self.make(QuorumId::CONTROLLER, replica, create, serves);
+    }
+
+    /// Compares what has changed in the image with what is here.
+    pub(crate) fn image_changed(&mut self, image: &Arc<Image>, turn: &mut Turn) {
+        let old = std::mem::replace(&mut self.image, Arc::clone(image));
+        let was_known = std::mem::replace(&mut self.is_image_known, true);
+        for (id, topic) in &image.topics {
+            let same = was_known && old.topics.get(id).is_some_and(|old| Arc::ptr_eq(old, topic));
+            if !same {
+                self.topic_changed(topic, turn);
+            }
+        }
+        for (_, topic) in old.topics.iter().filter(|(id, _)| !image.topics.contains_key(id)) {
+            for partition in &topic.partitions {
+                if let Some(Serves::Partition(partition)) = self.serves(partition.quorum) {
+                    partition.unbind();
+                }
+            }
+        }
+        // What was said of earlier tombstones is said again from time to time, not at every change.
+        for quorum in
+            image.tombstones.keys().filter(|quorum| !was_known || !old.tombstones.contains_key(quorum))
+        {
+            self.remove_if_tombstoned(*quorum, turn);
+            self.announce_absence(*quorum, turn);
+        }
+        if !was_known {
+            self.announce_broker(turn);
+        }
+    }
+
+    fn topic_changed(&mut self, topic: &Topic, turn: &mut Turn) {
+        let config = TopicConfig::of(topic);
+        let binding =
+            TopicBinding { name: topic.name.clone(), in_trash: topic.deleted_at_ms.is_some(), config };
+        for partition in &topic.partitions {
+            if !self.is_of_this_shard(partition.quorum) {
+                continue;
+            }
+            let own = partition.replicas.iter().find(|info| info.replica.broker() == self.options.broker);
+            let Some(own) = own else { continue };
+            self.check_replica(partition, own, turn);
+            if let Some(replica) = self.touch(partition.quorum)
+                && let (Serves::Partition(partition), writes) = replica.serves_mut()
+            {
+                partition.bind(binding.clone(), writes);
+            }
+        }
+    }
+
+    /// One replica that should be here.
+    fn check_replica(&mut self, partition: &PartitionInfo, own: &ReplicaInfo, turn: &mut Turn) {
+        let quorum = partition.quorum;
+        let directory = self.options.directory;
+        let Some(here) = self.touch(quorum) else {
+            let Start { log_start, base_offset, .. } = Start::BOOTSTRAP;
+            let serves = Serves::Partition(Box::new(Partition::new(log_start, base_offset)));
+            match own.opened_in {
+                None => {
+                    let voters = partition.replicas.iter().map(|info| info.replica).collect();
+                    let membership = first_membership(voters);
+                    let create =
+                        Create { start: Start::BOOTSTRAP, membership, opened: false, snapshot: None };
+                    self.make(quorum, own.replica, create, serves);
+                }
+                Some(_) => {
+                    let (replica, reason) = (own.replica, LostReason::OpenRefused);
+                    turn.event(Event::Lost { quorum, replica, reason });
+                    self.replicas.insert(quorum, Replica::missing(quorum, replica, serves));
+                    self.touched.insert(quorum);
+                }
+            }
+            return;
+        };
+        if here.id() != own.replica {
+            return; // the one before has to be removed first
+        }
+        match own.opened_in {
+            None => {}
+            Some(opened_in) if opened_in == directory => here.accepted(),
+            Some(_) => here.lose(LostReason::OpenRefused),
+        }
+    }
+
+    fn make(&mut self, quorum: QuorumId, replica: ReplicaId, create: Create, serves: Serves) {
+        let made = Replica::create(quorum, replica, self.options.seed, create, serves);
+        assert!(self.replicas.insert(quorum, made).is_none(), "quorum {quorum} has a replica here already");
+        self.touched.insert(quorum);
+    }
+
+    /// Removes this shard's replica of the quorum if the controller has said so.
+    pub(crate) fn remove_if_tombstoned(&mut self, quorum: QuorumId, turn: &mut Turn) {
+        let image = Arc::clone(&self.image);
+        let Some(tombstones) = image.tombstones.get(&quorum) else { return };
+        if let Some(replica) = self.touch(quorum).filter(|replica| tombstones.contains(&replica.id())) {
+            replica.remove(turn);
+        }
+    }
+
+    /// A replica is gone: everybody is told, and what the image wants in its place is made.
+    pub(crate) fn forget(&mut self, quorum: QuorumId, turn: &mut Turn) {
+        let mut gone = self.replicas.remove(&quorum).expect("only a replica that was here is forgotten");
+        let replica = gone.id();
+        if let (Serves::Partition(partition), _) = gone.serves_mut() {
+            partition.abandon(turn); // asked for while the removal was being written
+        }
+        turn.notice(Effect::Closed { quorum });
+        turn.notice(Effect::Command(Command::ReplicaRemoved { quorum, replica }));
+        turn.event(Event::Removed { quorum, replica });
+        let image = Arc::clone(&self.image);
+        if let Some((topic, _)) = image.partition(quorum) {
+            self.topic_changed(topic, turn);
+        }
+    }
+
+    /// Tells the controller again what it has not heard yet.
+    pub(crate) fn announce(&mut self, turn: &mut Turn) {
+        for replica in self.replicas.values() {
+            if let Some(command) = replica.announcement(self.options.directory) {
+                turn.notice(Effect::Command(command));
+            }
+        }
+        if self.is_image_known {
+            for quorum in self.image.tombstones.keys() {
+                self.announce_absence(*quorum, turn);
+            }
+            self.announce_broker(turn);
+        }
+    }
+
+    /// Says that this shard's replicas with a tombstone are not here, if so.
+    fn announce_absence(&self, quorum: QuorumId, turn: &mut Turn) {
+        let tombstones = self.image.tombstones.get(&quorum).filter(|_| self.is_of_this_shard(quorum));
+        let own = tombstones.into_iter().flatten().filter(|id| id.broker() == self.options.broker);
+        let is_here = |id: &ReplicaId| self.replicas.get(&quorum).is_some_and(|here| here.id() == *id);
+        for &replica in own.filter(|replica| !is_here(replica)) {
+            turn.notice(Effect::Command(Command::ReplicaRemoved { quorum, replica }));
+        }
+    }
+
+    /// The cluster's id and this broker's address, if the image does not have them.
+    fn announce_broker(&self, turn: &mut Turn) {
+        if self.options.shard != ShardId(0) {
+            return;
+        }
+        if let Some(cluster_id) =
+            self.options.found_cluster.clone().filter(|_| self.image.cluster_id.is_empty())
+        {
+            turn.notice(Effect::Command(Command::Found { cluster_id }));
+        }
+        if self.image.brokers.get(&self.options.broker) != Some(&self.options.info) {
+            let (broker, info) = (self.options.broker, self.options.info.clone());
+            turn.notice(Effect::Command(Command::RegisterBroker { broker, info }));
+        }
+    }
+
+    fn serves(&mut self, quorum: QuorumId) -> Option<&mut Serves> {
+        self.touch(quorum).map(|replica| replica.serves_mut().0)
+    }
+
+    fn is_of_this_shard(&self, quorum: QuorumId) -> bool {
+        quorum.shard(self.options.shards) == self.options.shard
+    }
+}
+
+/// The members with which every quorum is bootstrapped.
+fn first_membership(voters: Vec<ReplicaId>) -> Membership {
+    Membership { conf_index: Start::BOOTSTRAP.prev_index, voters, ..Membership::default() }
+}

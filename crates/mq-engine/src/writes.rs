@@ -1,0 +1,190 @@
+//! One replica's writes: their numbers, what waits for them, and what the next one has to carry.
+//!
+//! Raft numbers its own writes; the shell's numbers grow by 1 per quorum and cover everything that a replica writes.
+//! Nothing here knows what a write means beyond what has to wait for it.
+
+use crate::segments::Appended;
+use crate::{Effect, WriteNumber};
+use mq_raft::{Persist, SendAfterPersist};
+use mq_types::persist::{LostReason, ReplicaWrite, Standing};
+use mq_types::{Index, Message, QuorumId, ReplicaId};
+use std::collections::VecDeque;
+
+/// The writes of one replica.
+#[derive(Debug)]
+pub(crate) struct Writes {
+    /// The number of the newest write given out.
+    last: WriteNumber,
+    /// The commit index that the newest write carried. Never falls: a machine applies again, after a restart, what
+    /// was committed long before.
+    commit: Index,
+    /// What the next write carries besides Raft's part.
+    next: ReplicaWrite,
+    /// Whether `next` is worth a write of its own.
+    is_due: bool,
+    /// Given out and not known to be durable, oldest first.
+    in_flight: VecDeque<InFlight>,
+    /// Applied entries whose effect is not durable before this write is, oldest first.
+    unsettled: VecDeque<(Index, WriteNumber)>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    number: WriteNumber,
+    settled: Settled,
+}
+
+/// What became durable together.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    /// Raft's number of it.
+    pub(crate) raft: Option<u64>,
+    /// Messages that waited for it.
+    pub(crate) messages: Vec<Message>,
+    /// Entries that were appended, write by write.
+    pub(crate) appended: Vec<Appended>,
+    /// The active segment was closed.
+    pub(crate) rolled: bool,
+    /// The replica is there.
+    pub(crate) created: bool,
+    /// The controller's acceptance is on record.
+    pub(crate) opened: bool,
+    /// So is its loss.
+    pub(crate) lost: Option<LostReason>,
+    /// It is gone.
+    pub(crate) removed: bool,
+}
+
+impl Writes {
+    /// No writes yet, on top of a log in which this commit index is known.
+    pub(crate) fn new(quorum: QuorumId, replica: ReplicaId, commit: Index) -> Writes {
+        Writes {
+            last: WriteNumber(0),
+            commit,
+            next: ReplicaWrite::new(quorum, replica),
+            is_due: false,
+            in_flight: VecDeque::new(),
+            unsettled: VecDeque::new(),
+        }
+    }
+
+    /// What the next write carries; there will be one at the end of this turn.
+    pub(crate) fn due(&mut self) -> &mut ReplicaWrite {
+        self.is_due = true;
+        &mut self.next
+    }
+
+    /// How large a segment may become: goes with the next write, whenever there is one.
+    pub(crate) fn set_segment_size(&mut self, bytes_max: u64) {
+        self.next.segment_size_bytes_max = Some(bytes_max);
+    }
+
+    /// The applied entry at `index` takes effect with the next write. Answers that write's number.
+    pub(crate) fn settle_with_next(&mut self, index: Index) -> WriteNumber {
+        let number = WriteNumber(self.last.0 + 1);
+        assert!(self.unsettled.back().is_none_or(|newest| newest.0 < index), "entries are applied in order");
+        self.unsettled.push_back((index, number));
+        number
+    }
+
+    /// The commit index that the next write will carry: everything up to it has its effect on record.
+    pub(crate) fn next_commit(&self, applied: Index) -> Index {
+        let settled = self.unsettled.front().map_or(applied, |oldest| applied.min(oldest.0.previous()));
+        self.commit.max(settled)
+    }
+
+    /// Whether the active segment is about to be closed.
+    pub(crate) fn is_rolling(&self) -> bool {
+        self.next.roll || self.in_flight.iter().any(|flight| flight.settled.rolled)
+    }
+
+    /// Whether the verdict that the replica is lost is being written.
+    pub(crate) fn is_losing(&self) -> bool {
+        self.next.standing.is_some() || self.in_flight.iter().any(|flight| flight.settled.lost.is_some())
+    }
+
+    /// Whether everything given out is durable and nothing is due.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.in_flight.is_empty() && !self.is_due
+    }
+
+    /// Raft's write, with all that is due.
+    pub(crate) fn give(&mut self, persist: Persist, applied: Index) -> Effect {
+        self.next.vote = persist.vote;
+        self.next.entries = persist.entries;
+        self.give_next(Some(persist.number), applied)
+    }
+
+    /// All that is due, if anything is.
+    pub(crate) fn give_due(&mut self, applied: Index) -> Option<Effect> {
+        self.is_due.then(|| self.give_next(None, applied))
+    }
+
+    fn give_next(&mut self, raft: Option<u64>, applied: Index) -> Effect {
+        let empty = ReplicaWrite::new(self.next.quorum, self.next.replica);
+        let mut write = std::mem::replace(&mut self.next, empty);
+        self.is_due = false;
+        self.last = WriteNumber(self.last.0 + 1);
+        self.commit = self.next_commit(applied);
+        write.commit = self.commit;
+        let lost = match write.standing {
+            Some(Standing::Lost(reason)) => Some(reason),
+            _ => None,
+        };
+        let settled = Settled {
+            raft,
+            messages: Vec::new(),
+            appended: Appended::of(&write.entries).into_iter().collect(),
+            rolled: write.roll,
+            created: write.create.is_some(),
+            opened: write.open,
+            lost,
+            removed: write.remove,
+        };
+        self.in_flight.push_back(InFlight { number: self.last, settled });
+        Effect::Persist { number: self.last, write: Box::new(write) }
+    }
+
+    /// Holds messages back until Raft's write is durable. Gives them back if it is already.
+    pub(crate) fn hold(&mut self, send: SendAfterPersist) -> Vec<Message> {
+        let waits_for = self.in_flight.iter_mut().find(|flight| flight.settled.raft >= Some(send.number));
+        match waits_for {
+            Some(flight) => {
+                flight.settled.messages.extend(send.messages);
+                Vec::new()
+            }
+            None => send.messages,
+        }
+    }
+
+    /// Messages that were held back will not be sent: the replica takes no part any more.
+    pub(crate) fn drop_messages(&mut self) {
+        for flight in &mut self.in_flight {
+            flight.settled.messages.clear();
+        }
+    }
+
+    /// This write and all before it are durable.
+    pub(crate) fn persisted(&mut self, number: WriteNumber) -> Settled {
+        assert!(
+            number <= self.last,
+            "write {} became durable but only {} were given out",
+            number.0,
+            self.last.0
+        );
+        let mut all = Settled::default();
+        while let Some(flight) = self.in_flight.pop_front_if(|flight| flight.number <= number) {
+            let settled = flight.settled;
+            all.raft = settled.raft.or(all.raft);
+            all.messages.extend(settled.messages);
+            all.appended.extend(settled.appended);
+            all.rolled |= settled.rolled;
+            all.created |= settled.created;
+            all.opened |= settled.opened;
+            all.lost = settled.lost.or(all.lost);
+            all.removed |= settled.removed;
+        }
+        while self.unsettled.pop_front_if(|oldest| oldest.1 <= number).is_some() {}
+        all
+    }
+}

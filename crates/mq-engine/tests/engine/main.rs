@@ -1,0 +1,13 @@
+//! Inputs and effects at the engine's boundary: an engine, or several, on durable maps in memory.
+//!
+//! The shell of these tests carries out effects in the order given and decides only when writes become durable and
+//! when a broker crashes.
+
+mod cluster;
+mod disk;
+mod lifecycle;
+mod lost;
+mod on_the_log;
+mod produce;
+mod retention;
+mod shell;

@@ -1,0 +1,339 @@
+//! One replica on open: from what was found of its log to what it may do from now on.
+
+use crate::disk::Disk;
+use crate::frame::FrameHeader;
+use crate::log::{Log, Opening, View};
+use crate::log_recovery::{self, FoundLog};
+use crate::paths::{self, ReplicaFile};
+use crate::recovery::{OpenError, io_failed};
+use crate::salts::Salts;
+use crate::segment::{self, Segment, Target};
+use crate::shard_store::severity;
+use crate::state_record::{Evidence, ReplicaState};
+use crate::sync_plan::SyncPlan;
+use crate::walk::Step;
+use crate::{Options, snapshot};
+use mq_types::persist::{LostReason, RecoveredEntry, RecoveredReplica, Snapshot, Standing, Vote};
+use mq_types::{Index, SegmentNumber, Term, TermRuns};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// A replica as it will be written into the new state files.
+pub(crate) struct Recovery<D: Disk> {
+    pub(crate) state: ReplicaState,
+    /// `None`: it has been removed.
+    pub(crate) recovered: Option<RecoveredReplica>,
+    /// `None`: nothing is written to its log any more.
+    pub(crate) log: Option<Log<D>>,
+    pub(crate) view: Arc<RwLock<View<D::File>>>,
+}
+
+impl<D: Disk> Recovery<D> {
+    /// A replica that has been removed, and whose directory may still be there.
+    pub(crate) fn gone(state: ReplicaState) -> Recovery<D> {
+        let view = View { start: state.start, segments: Vec::new(), gone: true };
+        Recovery { state, recovered: None, log: None, view: Arc::new(RwLock::new(view)) }
+    }
+
+    pub(crate) fn evidence(&self) -> Option<Evidence> {
+        self.log.as_ref().map(|log| Evidence {
+            quorum: log.quorum,
+            replica: log.replica,
+            number: log.active.number,
+            synced: log.synced,
+        })
+    }
+
+    /// The names of the files that its record names.
+    pub(crate) fn listed_files(&self) -> BTreeSet<String> {
+        let segments = self.state.segments.iter().flat_map(|segment| {
+            let (first_index, number) = (segment.first_index, segment.number);
+            [ReplicaFile::Segment { first_index, number }, ReplicaFile::Index { first_index, number }]
+        });
+        let snapshot = self.state.snapshot_index.map(|index| ReplicaFile::Snapshot { index });
+        segments.chain(snapshot).map(ReplicaFile::name).collect()
+    }
+}
+
+/// What the log's segments say, once they are known.
+struct Contents {
+    last: FrameHeader,
+    commit: Index,
+    runs: TermRuns,
+}
+
+/// Recovers one replica: recovery steps 2 to 5, and its standing.
+pub(crate) fn recover<D: Disk>(
+    disk: &D,
+    mut state: ReplicaState,
+    evidence: Option<Index>,
+    salts: &mut Salts,
+    options: &Options,
+) -> Result<Recovery<D>, OpenError> {
+    let before = state.clone();
+    let dir = paths::replica_dir(state.quorum, state.replica);
+    let mut found = log_recovery::find(disk, &state, evidence, options)?;
+    let snapshot = match state.snapshot_index {
+        Some(index) => read_snapshot(disk, &dir, &state, index)?,
+        None => None,
+    };
+    if snapshot.is_none() && state.snapshot_index.is_some() {
+        // What it stood for is no longer in the log: the replica cannot be rebuilt from what is here.
+        found.lost.get_or_insert(LostReason::MissingSegment);
+    }
+    let segments = readable_segments::<D>(&found, &state);
+    let contents = contents(disk, &dir, &found, &segments, &state)?;
+    let mut tail = Some(Vec::new());
+    let mut high_watermark = state.start.base_offset;
+    if let Some(contents) = &contents {
+        let from = snapshot.as_ref().map_or(contents.commit, |snapshot| snapshot.index);
+        tail = entries_after(disk, &dir, &segments, from)?;
+        let committed = header_at(disk, &dir, &segments, contents.commit.min(contents.last.index))?;
+        high_watermark = committed.map_or(high_watermark, |header| header.end_offset());
+        if contents.last.term > state.vote.term {
+            state.vote = Vote { term: contents.last.term, voted_for: None };
+        }
+    }
+    if tail.is_none() || contents.as_ref().is_none_or(|contents| contents.commit > contents.last.index) {
+        found.lost.get_or_insert(LostReason::CorruptEnd);
+    }
+    if let Some(reason) = found.lost
+        && severity(Standing::Lost(reason)) > severity(state.standing)
+    {
+        state.standing = Standing::Lost(reason);
+    }
+    let log = match state.standing {
+        Standing::Sound | Standing::Damaged => {
+            Some(go_on(disk, &dir, found, &mut state, contents.as_ref(), salts, options)?)
+        }
+        Standing::Lost(_) | Standing::Gone => None,
+    };
+    let view = match &log {
+        Some(log) => log.view.clone(),
+        None => Arc::new(RwLock::new(View { start: state.start, segments, gone: false })),
+    };
+    if state != before {
+        state.version += 1;
+    }
+    let tail = tail.unwrap_or_default();
+    let recovered = recovered(&state, contents, high_watermark, snapshot, tail, &view);
+    Ok(Recovery { state, recovered: Some(recovered), log, view })
+}
+
+/// The segments that join without a gap from the start on.
+fn readable_segments<D: Disk>(found: &FoundLog<D::File>, state: &ReplicaState) -> Vec<Arc<Segment<D::File>>> {
+    let newest = found.newest.as_ref().map(|(_, active)| Arc::new(active.segment()));
+    let mut next = state.start.prev_index.next();
+    let mut segments = Vec::new();
+    for segment in found.sealed.iter().cloned().chain(newest) {
+        if segment.first_index() != next {
+            break;
+        }
+        next = segment.end.last_index.next();
+        segments.push(segment);
+    }
+    segments
+}
+
+/// What the readable segments hold up to; `None`: there is none.
+fn contents<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    found: &FoundLog<D::File>,
+    segments: &[Arc<Segment<D::File>>],
+    state: &ReplicaState,
+) -> Result<Option<Contents>, OpenError> {
+    let Some(end) = segments.last() else { return Ok(None) };
+    let floor =
+        state.membership.conf_index.max(state.start.prev_index).max(state.snapshot_index.unwrap_or(Index(0)));
+    if let Some((head, active)) = &found.newest {
+        let last = active.last;
+        let runs = found.runs.clone().unwrap_or_else(|| head.runs.clone());
+        if end.number == active.number {
+            return Ok(Some(Contents { last, commit: last.commit.max(floor), runs }));
+        }
+        // A segment in between is missing: what lies before it is what can be served.
+        if let Some(last_before) = header_at(disk, dir, segments, end.end.last_index)? {
+            let mut runs = runs;
+            runs.cut(last_before.index.next());
+            let commit = last.commit.max(floor).min(last_before.index);
+            return Ok(Some(Contents { last: last_before, commit, runs }));
+        }
+    }
+    let Some(last) = header_at(disk, dir, segments, end.end.last_index)? else { return Ok(None) };
+    let mut runs = TermRuns::starting_at(end.head.index, end.head.term, end.head.base_offset);
+    if last.index > end.head.index {
+        runs.append(last.index, last.term, last.base_offset);
+    }
+    Ok(Some(Contents { last, commit: last.commit.max(floor).min(last.index), runs }))
+}
+
+/// The frame with this index, or the head before it; `None`: it does not verify.
+fn header_at<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    segments: &[Arc<Segment<D::File>>],
+    index: Index,
+) -> Result<Option<FrameHeader>, OpenError> {
+    for segment in segments {
+        if segment.head.index == index {
+            return Ok(Some(segment.head));
+        }
+        if segment.end.last_index < index {
+            continue;
+        }
+        let path = segment.path(dir);
+        let walker = segment.walk_towards(disk, dir, Target::Index(index));
+        let mut walker = walker.map_err(io_failed("read", &path))?;
+        while let Step::Frame(frame) = walker.step().map_err(io_failed("read", &path))? {
+            if frame.header.index == index {
+                return Ok(Some(frame.header));
+            }
+        }
+        return Ok(None);
+    }
+    Ok(None)
+}
+
+/// The entries after `index`, without records; `None`: one does not verify.
+fn entries_after<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    segments: &[Arc<Segment<D::File>>],
+    index: Index,
+) -> Result<Option<Vec<RecoveredEntry>>, OpenError> {
+    let mut entries = Vec::new();
+    for segment in segments.iter().filter(|segment| segment.end.last_index > index) {
+        let path = segment.path(dir);
+        let from = Target::Index(index.next().max(segment.first_index()));
+        let mut walker = segment.walk_towards(disk, dir, from).map_err(io_failed("read", &path))?;
+        loop {
+            match walker.step().map_err(io_failed("read", &path))? {
+                Step::Frame(frame) if frame.header.index <= index => {}
+                Step::Frame(frame) => {
+                    let meta = frame.header.meta().expect("a walk gives entries");
+                    entries.push(RecoveredEntry { meta, body: frame.body });
+                }
+                Step::End => break,
+                Step::Bad => return Ok(None),
+            }
+        }
+    }
+    Ok(Some(entries))
+}
+
+fn read_snapshot<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    state: &ReplicaState,
+    index: Index,
+) -> Result<Option<Snapshot>, OpenError> {
+    let path = dir.join(ReplicaFile::Snapshot { index }.name());
+    let file = match disk.open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(io_failed("open", &path))?,
+    };
+    snapshot::read(&file, state.quorum, state.replica, index).map_err(io_failed("read", &path))
+}
+
+/// The log of a replica that goes on; begins a new segment if the end is torn.
+fn go_on<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    found: FoundLog<D::File>,
+    state: &mut ReplicaState,
+    contents: Option<&Contents>,
+    salts: &mut Salts,
+    options: &Options,
+) -> Result<Log<D>, OpenError> {
+    let contents = contents.expect("a replica without a readable log is lost");
+    let (head, active) = found.newest.expect("a replica without its newest segment is lost");
+    let mut log = Log::with_active(disk.clone(), &head, active, options);
+    log.sealed = found.sealed;
+    log.start = state.start;
+    log.runs = contents.runs.clone();
+    log.runs.trim(state.start.prev_index);
+    log.commit = contents.commit;
+    log.synced = contents.last.index;
+    log.next_number = next_number(disk, dir, log.next_number)?;
+    if found.is_torn {
+        let opening = Opening::after_torn_end(SegmentNumber(log.next_number), &log.active.last);
+        let first_index = log.active.last.index.next();
+        let path = segment::segment_path(dir, first_index, opening.number);
+        let index_path = segment::index_path(dir, first_index, opening.number);
+        let file = disk.create(&path).map_err(io_failed("create", &path))?;
+        let index_file = disk.create(&index_path).map_err(io_failed("create", &index_path))?;
+        let sealed = log
+            .open_segment(&opening, (file.clone(), index_file), 0, salts.draw())
+            .map_err(io_failed("write", &path))?;
+        let mut dirty = SyncPlan::new();
+        dirty.add_file(path, file);
+        dirty.add_file(sealed.index_path, sealed.index_file);
+        dirty.add_directory(PathBuf::from(dir));
+        dirty.run(disk).map_err(|error| OpenError::Io {
+            action: "sync",
+            path: error.path,
+            source: error.source,
+        })?;
+    }
+    state.segments = log.segment_states();
+    log.publish(false);
+    Ok(log)
+}
+
+/// A number that no file in the directory has, listed or left behind by an interrupted round.
+fn next_number<D: Disk>(disk: &D, dir: &Path, at_least: u64) -> Result<u64, OpenError> {
+    let entries = disk.list(dir).map_err(io_failed("list", dir))?;
+    let numbers = entries.iter().filter_map(|entry| match ReplicaFile::parse(&entry.name)? {
+        ReplicaFile::Segment { number, .. } | ReplicaFile::Index { number, .. } => Some(number.0),
+        ReplicaFile::Snapshot { .. } => None,
+    });
+    Ok(numbers.max().map_or(at_least, |number| at_least.max(number + 1)))
+}
+
+fn recovered<F: crate::DiskFile>(
+    state: &ReplicaState,
+    contents: Option<Contents>,
+    high_watermark: mq_types::Offset,
+    snapshot: Option<Snapshot>,
+    tail: Vec<RecoveredEntry>,
+    view: &RwLock<View<F>>,
+) -> RecoveredReplica {
+    let start = state.start;
+    let (last_index, next_offset, last_appended_at_ms, commit, mut term_runs) = match contents {
+        Some(Contents { last, commit, runs }) => {
+            (last.index, last.end_offset(), last.appended_at_ms, commit.min(last.index), runs)
+        }
+        None => {
+            let runs = TermRuns::starting_at(start.prev_index, start.prev_term, start.base_offset);
+            (start.prev_index, start.base_offset, 0, start.prev_index, runs)
+        }
+    };
+    term_runs.trim(start.prev_index);
+    assert!(last_index >= start.prev_index && commit >= start.prev_index && commit <= last_index);
+    assert!(
+        term_runs.last_term() <= state.vote.term || state.vote.term == Term(0),
+        "the term covers every frame"
+    );
+    let view = view.read().unwrap_or_else(PoisonError::into_inner);
+    RecoveredReplica {
+        quorum: state.quorum,
+        replica: state.replica,
+        vote: state.vote,
+        opened: state.opened,
+        standing: state.standing,
+        membership: state.membership.clone(),
+        start,
+        term_runs,
+        last_index,
+        next_offset,
+        last_appended_at_ms,
+        commit,
+        high_watermark,
+        snapshot,
+        tail,
+        segments: view.segments.iter().map(|segment| segment.info()).collect(),
+    }
+}

@@ -1,0 +1,151 @@
+//! Messages that must never reach the Raft library.
+
+use crate::world::{QUORUM, World, id};
+use mq_raft::{HEARTBEAT_TICKS, Malformation, StepError};
+use mq_types::message::MessageKind;
+use mq_types::{Entry, Index, Message, Offset, QuorumId, ReplicaId, Term};
+
+fn message(kind: MessageKind, from: ReplicaId, to: ReplicaId, term: Term) -> Message {
+    Message {
+        quorum: QUORUM,
+        from,
+        to,
+        kind,
+        term,
+        index: Index(0),
+        log_term: Term(0),
+        commit: Index(0),
+        commit_term: Term(0),
+        entries: Vec::new(),
+        reject: false,
+        reject_hint: Index(0),
+        context: Default::default(),
+        priority: 0,
+    }
+}
+
+/// A quorum of three led by replica 1, and an append of two entries that it sends to replica 2.
+fn append() -> (World, Message) {
+    let mut world = World::new(3);
+    world.elect(id(1));
+    world.propose(id(1), &["a", "b"]);
+    world.work(id(1));
+    let append = world.wire.iter().find(|message| message.to == id(2)).cloned().expect("an append");
+    assert_eq!((append.kind, append.entries.len()), (MessageKind::Append, 2));
+    (world, append)
+}
+
+#[test]
+fn what_is_for_another_replica_or_quorum_is_refused() {
+    let (mut world, append) = append();
+    let astray = Message { to: id(3), ..append.clone() };
+    let refused = world.member(id(2)).step(astray);
+    assert_eq!(refused, Err(StepError::OtherAddressee { to: id(3), quorum: QUORUM }));
+    let astray = Message { quorum: QuorumId(0), ..append };
+    let refused = world.member(id(2)).step(astray);
+    assert_eq!(refused, Err(StepError::OtherAddressee { to: id(2), quorum: QuorumId(0) }));
+    assert_eq!(world.member(id(2)).last_index(), Index(2));
+}
+
+#[test]
+fn a_stranger_may_lead_but_not_answer() {
+    let (mut world, append) = append();
+    let refused = world.member(id(1)).step(message(MessageKind::AppendResponse, id(9), id(1), append.term));
+    assert_eq!(refused, Err(StepError::UnknownMember { from: id(9) }));
+
+    // Replica 2 lags: the quorum has moved on to members that it has not heard of.
+    let newer = Message { from: id(9), term: Term(append.term.0 + 1), ..append };
+    assert_eq!(world.member(id(2)).step(newer), Ok(()));
+    assert_eq!(world.member(id(2)).leader(), Some(id(9)));
+    assert_eq!(world.member(id(2)).last_index(), Index(4));
+}
+
+#[test]
+fn entries_that_do_not_go_on_from_each_other_are_refused() {
+    type Breaks = fn(&mut [Entry]);
+    let breaks: [(&str, Breaks, Index); 6] = [
+        ("a gap", |entries| entries[1].index = Index(9), Index(9)),
+        ("not after the index before", |entries| entries[0].index = Index(9), Index(9)),
+        ("a falling term", |entries| entries[1].term = Term(1), Index(4)),
+        ("a term yet to come", |entries| entries[1].term = Term(99), Index(4)),
+        ("an offset that is not the stamp's", |entries| entries[1].base_offset = Offset(7), Index(4)),
+        ("a falling time", |entries| entries[1].appended_at_ms = 1, Index(4)),
+    ];
+    for (what, break_it, index) in breaks {
+        let (mut world, mut append) = append();
+        break_it(&mut append.entries);
+        let refused = world.member(id(2)).step(append);
+        let malformed = StepError::Malformed { from: id(1), malformation: Malformation::Entry(index) };
+        assert_eq!(refused, Err(malformed), "{what}");
+        assert_eq!(world.member(id(2)).last_index(), Index(2), "{what}");
+    }
+}
+
+#[test]
+fn offsets_that_leave_a_gap_between_entries_are_refused() {
+    let (mut world, mut append) = append();
+    let second = &mut append.entries[1];
+    second.base_offset = Offset(2);
+    let mq_types::Body::Data(batch) = &mut second.body else { panic!("data") };
+    batch.stamp(Offset(2), second.term);
+    let refused = world.member(id(2)).step(append);
+    let malformed = StepError::Malformed { from: id(1), malformation: Malformation::Entry(Index(4)) };
+    assert_eq!(refused, Err(malformed));
+}
+
+#[test]
+fn what_breaks_the_form_is_refused() {
+    let (mut world, append) = append();
+    let read = message(MessageKind::ReadIndex, id(1), id(2), Term(0));
+    let entries = append.entries.clone();
+    let cases = [
+        (message(MessageKind::Heartbeat, id(1), id(2), Term(0)), Malformation::Term),
+        (Message { term: Term(2), ..read.clone() }, Malformation::Term),
+        (
+            Message { entries, ..message(MessageKind::Heartbeat, id(1), id(2), Term(2)) },
+            Malformation::Entries,
+        ),
+        (read, Malformation::Context),
+    ];
+    for (broken, malformation) in cases {
+        let refused = world.member(id(2)).step(broken);
+        assert_eq!(refused, Err(StepError::Malformed { from: id(1), malformation }));
+    }
+}
+
+#[test]
+fn an_acknowledgement_of_what_was_never_sent_is_refused() {
+    let (mut world, append) = append();
+    for reject in [false, true] {
+        let mut answer = message(MessageKind::AppendResponse, id(2), id(1), append.term);
+        answer.reject = reject;
+        answer.index = Index(3);
+        answer.reject_hint = Index(3);
+        let field = if reject { &mut answer.reject_hint } else { &mut answer.index };
+        *field = Index(5);
+        let refused = world.member(id(1)).step(answer);
+        let malformation = Malformation::NeverSent(Index(5));
+        assert_eq!(refused, Err(StepError::Malformed { from: id(2), malformation }));
+    }
+    assert_eq!(world.member(id(1)).commit(), Index(2));
+}
+
+#[test]
+fn a_muted_member_still_tells_that_it_lost_acknowledged_entries() {
+    let mut world = World::new(3);
+    world.elect(id(1));
+    world.disk(id(2)).opened = false;
+    world.disk(id(2)).log.clear();
+    world.disk(id(2)).commit = Index(1);
+    world.restart(id(2));
+    for _ in 0..HEARTBEAT_TICKS {
+        world.member(id(1)).tick();
+    }
+    world.work(id(1));
+    let proof = world.wire.iter().find(|message| message.to == id(2)).cloned().expect("a heartbeat");
+    let refused = world.member(id(2)).step(proof);
+    assert_eq!(
+        refused,
+        Err(StepError::ShorterThanAcknowledged { acknowledged: Index(2), last_index: Index(1) })
+    );
+}

@@ -1,0 +1,53 @@
+//! The admin CLI of mq: everything of the program `mqctl`, as a library so that formats, ranges and JSON shapes can be
+//! tested from outside.
+//!
+//! [`cli`] is the whole command tree; [`commands`] holds one file per command. Data goes to stdout, everything else to
+//! stderr; a reader that goes away ends the program quietly.
+
+#[allow(missing_docs, reason = "a flattened field has the doc of its type")]
+pub mod cli;
+pub mod commands;
+mod examples;
+pub mod exit;
+pub mod input_format;
+pub mod json;
+pub mod offset_range;
+pub mod output;
+pub mod record_format;
+pub mod session;
+pub mod suggest;
+
+use std::{io, process::ExitCode};
+
+use clap::Parser;
+
+use crate::{cli::Cli, exit::Exit};
+
+/// Parses the arguments, runs the command, and says how it ended.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("mqctl: could not start: {error}");
+            return Exit::Error.into();
+        }
+    };
+    let ended = runtime.block_on(commands::run(cli));
+    // A thread may still be waiting for a line of stdin; nothing is left to do with it.
+    runtime.shutdown_background();
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(error) if is_broken_pipe(&error) => Exit::Ok.into(),
+        Err(error) => {
+            eprintln!("mqctl: {error:#}");
+            Exit::of(&error).into()
+        }
+    }
+}
+
+/// `mqctl consume … | head`: whoever reads us has enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.map(io::Error::kind).any(|kind| kind == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,79 @@
+//! Serving one broker from start to stop, and the two flags that only look at the configuration.
+
+use crate::cli::Serve;
+use crate::config::{self, Config, Format};
+use crate::signals::Signals;
+use crate::telemetry;
+use crate::wire::Running;
+use anyhow::Context;
+use std::io::Write;
+
+/// Does what the flags ask for; serving ends with a signal.
+///
+/// # Errors
+/// The configuration is refused, the broker cannot start, or it did not stop cleanly; the message says why.
+pub(crate) async fn run(flags: &Serve) -> anyhow::Result<()> {
+    let loaded = config::load(flags.config.as_deref(), std::env::vars_os(), &flags.settings())?;
+    if flags.check_config {
+        let mut out = std::io::stdout();
+        return writeln!(out, "the configuration is good").context("could not write to stdout");
+    }
+    if flags.print_config {
+        let text = config::print(&loaded);
+        return std::io::stdout().write_all(text.as_bytes()).context("could not write to stdout");
+    }
+    serve(&loaded.config).await
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
+    // First of all: a stop that comes while the logs are recovered is not lost.
+    let mut signals = Signals::listen().context("the system gave no signal handlers")?;
+    let switch = telemetry::start(&config.log_level, config.log_format);
+    let mut running = tokio::select! {
+        started = Running::start(config, switch) => started?,
+        signal = signals.stop() => {
+            tracing::info!(signal, "stopped while starting");
+            return Ok(());
+        }
+    };
+    announce(config, &running);
+    let failure = tokio::select! {
+        signal = signals.stop() => {
+            tracing::info!(signal, timeout = ?config.stop_timeout, "stopping: answering what is in flight");
+            None
+        }
+        error = running.failed() => Some(error),
+    };
+    signals.exit_at_next();
+    let stopped = running.stop(config.stop_timeout).await;
+    match failure {
+        Some(error) => return Err(error),
+        None => stopped?,
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// One line that says that, and where, this broker can be reached: on stdout for people and scripts, or among the
+/// log's JSON. Nobody may be listening on stdout; that is no error.
+fn announce(config: &Config, running: &Running) {
+    let (version, broker) = (env!("CARGO_PKG_VERSION"), config.broker_id);
+    let (grpc, admin, data) = (running.grpc_address(), running.admin_address(), config.data_dir.display());
+    let (partitions, ms) = (running.partition_count(), running.start_duration().as_millis());
+    match config.log_format {
+        Format::Json => {
+            tracing::info!(version, broker, %grpc, %admin, %data, partitions, start_ms = ms, "ready");
+        }
+        Format::Text => {
+            let recovered = match partitions {
+                0 => "no partitions yet".to_owned(),
+                1 => format!("1 partition recovered in {ms} ms"),
+                many => format!("{many} partitions recovered in {ms} ms"),
+            };
+            let line = format!(
+                "mqd {version} is ready: gRPC {grpc}, admin http://{admin}, broker {broker}, data {data}, {recovered}"
+            );
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The checks and chores of the repository: `cargo xtask tidy`, `layers` and `test`.
+//!
+//! A library only so that its own tests can plant what each check must find. Nothing here is part of a broker.
+
+pub mod layers;
+pub mod steps;
+pub mod tidy;
