@@ -3,14 +3,20 @@
 //! All of it comes from `/proc`, in clock ticks (10 ms on most machines): measure for a second or more.
 
 use anyhow::{Context, Result};
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
+
+/// The flag of a kernel thread in `/proc/<pid>/stat` (PF_KTHREAD).
+const KERNEL_THREAD: u64 = 0x0020_0000;
 
 /// A measured window, begun and not yet ended.
 pub struct Meter {
     began: Instant,
     /// What all processes had used.
     machine_ticks: u64,
+    /// What each of the kernel's own threads had used.
+    kernel_ticks: BTreeMap<u32, u64>,
     /// What each of ours had used, this process last.
     ours_ticks: Vec<(u32, u64)>,
 }
@@ -22,8 +28,8 @@ pub struct Usage {
     pub wall: Duration,
     /// Time on a processor, user and system, of the processes asked for, in their order.
     pub cpu: Vec<Duration>,
-    /// Time on a processor that neither they nor this process had. The kernel's own threads, which write to the disk
-    /// on our behalf, are among it.
+    /// Time on a processor that neither they, nor this process, nor the kernel's own threads had: those write to the
+    /// disk on our behalf.
     pub elsewhere: Duration,
 }
 
@@ -35,7 +41,12 @@ impl Meter {
     pub fn start(processes: &[u32]) -> Result<Meter> {
         let pids = processes.iter().copied().chain([std::process::id()]);
         let ours_ticks = pids.map(|pid| Ok((pid, process_ticks(pid)?))).collect::<Result<_>>()?;
-        Ok(Meter { began: Instant::now(), machine_ticks: machine_ticks()?, ours_ticks })
+        Ok(Meter {
+            began: Instant::now(),
+            machine_ticks: machine_ticks()?,
+            kernel_ticks: kernel_ticks()?,
+            ours_ticks,
+        })
     }
 
     /// Ends it.
@@ -49,21 +60,43 @@ impl Meter {
         for (pid, before) in &self.ours_ticks {
             ours_ticks.push(process_ticks(*pid)?.saturating_sub(*before));
         }
-        let elsewhere = duration(machine_ticks.saturating_sub(ours_ticks.iter().sum()));
+        let kernel_ticks = kernel_ticks()?.into_iter().map(|(thread, ticks)| {
+            ticks.saturating_sub(self.kernel_ticks.get(&thread).copied().unwrap_or_default())
+        });
+        let known_ticks = ours_ticks.iter().sum::<u64>() + kernel_ticks.sum::<u64>();
+        let elsewhere = duration(machine_ticks.saturating_sub(known_ticks));
         ours_ticks.pop(); // this process
         Ok(Usage { wall, cpu: ours_ticks.into_iter().map(duration).collect(), elsewhere })
     }
 }
 
-/// The most memory that a process had at once since it began or since [`forget_peak`], in bytes.
+/// What a process has in memory, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// All of it.
+    pub resident: u64,
+    /// What is its own: not files that it mapped.
+    pub anonymous: u64,
+    /// The most that was resident at once since it began or since [`forget_peak`].
+    pub peak: u64,
+}
+
+/// What a process has in memory now.
 ///
 /// # Errors
 /// The process is gone.
-pub fn peak_bytes(pid: u32) -> Result<u64> {
-    let status = read(&format!("/proc/{pid}/status"))?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-    let kib: u64 = kib.context("the process status has no VmHWM")?.parse().context("VmHWM is no number")?;
-    Ok(kib << 10)
+pub fn memory(pid: u32) -> Result<Memory> {
+    memory_in(&read(&format!("/proc/{pid}/status"))?)
+        .context("the process status has no VmRSS, RssAnon or VmHWM")
+}
+
+/// The memory in the text of `/proc/<pid>/status`.
+pub fn memory_in(status: &str) -> Option<Memory> {
+    let bytes = |key: &str| {
+        let kib = status.lines().find_map(|line| line.strip_prefix(key)?.trim().strip_suffix(" kB"))?;
+        Some(kib.parse::<u64>().ok()? << 10)
+    };
+    Some(Memory { resident: bytes("VmRSS:")?, anonymous: bytes("RssAnon:")?, peak: bytes("VmHWM:")? })
 }
 
 /// Begins the peak of a process anew from what it has now.
@@ -78,9 +111,26 @@ pub fn forget_peak(pid: u32) -> Result<()> {
 /// User and system time in the text of `/proc/<pid>/stat`, in ticks. The name of the process, in brackets, may hold
 /// anything.
 pub fn ticks_of_process(stat: &str) -> Option<u64> {
+    ticks_of_fields(&fields_after_name(stat)?)
+}
+
+/// The same, of one of the kernel's own threads; `None` for anything else.
+pub fn ticks_of_kernel_thread(stat: &str) -> Option<u64> {
+    let fields = fields_after_name(stat)?;
+    let flags: u64 = fields.get(6)?.parse().ok()?;
+    if flags & KERNEL_THREAD == 0 {
+        return None;
+    }
+    ticks_of_fields(&fields)
+}
+
+fn fields_after_name(stat: &str) -> Option<Vec<&str>> {
     let (_, after_name) = stat.rsplit_once(')')?;
-    let mut fields = after_name.split_ascii_whitespace().skip(11);
-    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+    Some(after_name.split_ascii_whitespace().collect())
+}
+
+fn ticks_of_fields(fields: &[&str]) -> Option<u64> {
+    Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
 }
 
 /// What all processes and the hypervisor used, in the text of `/proc/stat`, in ticks. Time in interrupts is left out:
@@ -95,6 +145,16 @@ pub fn ticks_of_machine(stat: &str) -> Option<u64> {
 fn process_ticks(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/stat");
     ticks_of_process(&read(&path)?).with_context(|| format!("{path} is not as proc(5) says"))
+}
+
+/// Of each of the kernel's own threads; those that end meanwhile are left out.
+fn kernel_ticks() -> Result<BTreeMap<u32, u64>> {
+    let processes = fs::read_dir("/proc").context("cannot list /proc")?;
+    let ticks = processes.filter_map(|entry| {
+        let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        Some((pid, ticks_of_kernel_thread(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?))
+    });
+    Ok(ticks.collect())
 }
 
 fn machine_ticks() -> Result<u64> {

@@ -13,13 +13,16 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// Between two looks at whether it does.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A running broker; killed when dropped.
+/// A broker, running unless it was killed; killed when dropped.
 pub struct Mqd {
     child: Child,
+    program: PathBuf,
     /// Where it serves gRPC.
     pub grpc: SocketAddr,
     admin: SocketAddr,
     data_dir: PathBuf,
+    /// What it writes to its standard output and error.
+    log: PathBuf,
 }
 
 /// What it says about its rounds of writes, since it began.
@@ -67,31 +70,43 @@ impl Mqd {
     /// It does not start; the message has what it wrote.
     pub fn start(program: &Path, dir: &Path) -> Result<Mqd> {
         let (grpc, admin) = (free_address()?, free_address()?);
-        let log = dir.join("mqd.log");
-        let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let data_dir = dir.join("data");
-        let child = Command::new(program)
-            .arg("--data-dir")
-            .arg(&data_dir)
-            .args(["--grpc-listen", &grpc.to_string(), "--admin-listen", &admin.to_string()])
-            .args(["--peer-listen", "127.0.0.1:0"])
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().context("cannot share the log file")?)
-            .stderr(output)
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
-        let mut mqd = Mqd { child, grpc, admin, data_dir };
+        let (data_dir, log) = (dir.join("data"), dir.join("mqd.log"));
+        let child = spawn(program, &data_dir, &log, grpc, admin)?;
+        let mut mqd = Mqd { child, program: program.to_owned(), grpc, admin, data_dir, log };
         let began = Instant::now();
         while TcpStream::connect(grpc).is_err() {
             let ended = mqd.child.try_wait().context("cannot ask for the state of mqd")?;
             if ended.is_some() || began.elapsed() > START_LIMIT {
                 let state = ended.map_or("still runs".to_owned(), |status| status.to_string());
-                let words = std::fs::read_to_string(&log).unwrap_or_default();
-                bail!("mqd ({state}) does not serve on {grpc}; it wrote:\n{words}");
+                bail!("mqd ({state}) does not serve on {grpc}; it wrote:\n{}", mqd.words());
             }
             pause();
         }
         Ok(mqd)
+    }
+
+    /// Kills it (`kill -9`) and returns when it is gone.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill().context("cannot kill mqd")?;
+        self.child.wait().context("cannot wait for the end of mqd")?;
+        Ok(())
+    }
+
+    /// Starts it again, after [`Mqd::kill`], with the same data and addresses. Returns at once, before it serves.
+    ///
+    /// # Errors
+    /// The system gives no process.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.child = spawn(&self.program, &self.data_dir, &self.log, self.grpc, self.admin)?;
+        Ok(())
+    }
+
+    /// What it wrote to its standard output and error.
+    pub fn words(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Its process id.
@@ -144,6 +159,21 @@ impl Drop for Mqd {
 pub fn rounds_of(page: &str) -> Option<Rounds> {
     let value = |name: &str| page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
     Some(Rounds { count: value("mq_round_bytes_count ")?, bytes: value("mq_round_bytes_sum ")? })
+}
+
+fn spawn(program: &Path, data_dir: &Path, log: &Path, grpc: SocketAddr, admin: SocketAddr) -> Result<Child> {
+    let output = File::options().create(true).append(true).open(log);
+    let output = output.with_context(|| format!("cannot write {}", log.display()))?;
+    Command::new(program)
+        .arg("--data-dir")
+        .arg(data_dir)
+        .args(["--grpc-listen", &grpc.to_string(), "--admin-listen", &admin.to_string()])
+        .args(["--peer-listen", "127.0.0.1:0"])
+        .stdin(Stdio::null())
+        .stdout(output.try_clone().context("cannot share the log file")?)
+        .stderr(output)
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))
 }
 
 /// An address on loopback that nobody listens on now.

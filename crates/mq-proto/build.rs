@@ -25,9 +25,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
 
+    let mut config = prost_build::Config::new();
+    config.enable_type_names(); // the codec looks up what a request may hold by its name
     tonic_prost_build::configure()
         .bytes(".") // keys and values are shared with the buffer they came in
         .btree_map(".") // the same message always has the same bytes
-        .compile_fds(descriptors)?;
+        .codec_path("crate::codec::BoundedCodec")
+        .compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The two programs together, as a person uses them: mqctl against a running mqd, typing mistakes included.
 
-use mq_tests::process::{Mqd, program, scratch};
+use mq_tests::process::{Mqd, pause, program, scratch};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -201,4 +201,58 @@ fn health_has_an_exit_code() {
     ok(&mqd, &["partition", "list"], b"");
     let completion = ok(&mqd, &["generate", "completion", "bash"], b"");
     assert!(completion.contains("mqctl"), "{completion}");
+}
+
+/// Waits until `mqctl cluster health` says so.
+fn until_health_says(mqd: &Mqd, wanted: &str) -> String {
+    let begun = std::time::Instant::now();
+    loop {
+        let health = mqctl(mqd, &["cluster", "health", "-o", "json"], b"");
+        let said = text(&health.stdout);
+        if said.contains(wanted) {
+            assert_eq!(health.status.code(), Some(10), "{said}");
+            return said;
+        }
+        assert!(begun.elapsed().as_secs() < 60, "{wanted:?} is not in: {said}; its log:\n{}", mqd.log());
+        pause();
+    }
+}
+
+#[test]
+fn one_rotten_byte_costs_its_batch_alone_and_everybody_who_asks_is_told() {
+    let dir = scratch();
+    let data = dir.path().join("data");
+    let mut mqd = Mqd::start(&data);
+    ok(&mqd, &["topic", "create", "ssh"], b"");
+    ok(&mqd, &["produce", "ssh"], lines().as_bytes());
+    ok(&mqd, &["produce", "ssh", "the last line"], b"");
+    assert!(mqd.terminate().success());
+    let (segment, mut bytes, place) = a_segment_with(&data, b"a line of a log, w");
+    bytes[place] ^= 1;
+    std::fs::write(&segment, bytes).expect("a segment can be written");
+
+    let mut mqd = Mqd::start(&data);
+    ok(&mqd, &["cluster", "health"], b"");
+    let refused = fails(&mqd, 1, &["consume", "ssh", "-o", "start:end"]);
+    assert!(refused.contains("is damaged at byte"), "{refused}");
+    let name = segment.file_name().expect("a file has a name").to_string_lossy().into_owned();
+    let said = until_health_says(&mqd, "DAMAGED_REPLICA");
+    for words in [name.as_str(), "ssh/0", "offset", "mqctl log verify", "mqctl log repair"] {
+        assert!(said.contains(words), "{words:?} is not in: {said}");
+    }
+    assert_eq!(ok(&mqd, &["consume", "ssh", "-o", "-1:end"], b""), "the last line\n");
+    ok(&mqd, &["produce", "ssh", "one more"], b"");
+    let (status, ready) = mqd.admin_get("/readyz");
+    assert!(
+        status.contains("200") && ready.starts_with("ready\nDAMAGED_REPLICA ssh/0: "),
+        "{status} {ready}"
+    );
+    let (_, metrics) = mqd.admin_get("/metrics");
+    assert!(metrics.contains("\nmq_log_corrupt_frames_total 1\n"), "{metrics}");
+    assert!(metrics.contains("\nmq_replicas_damaged 1\n"), "{metrics}");
+    assert!(mqd.terminate().success());
+
+    let mqd = Mqd::start(&data);
+    until_health_says(&mqd, "DAMAGED_REPLICA");
+    assert_eq!(ok(&mqd, &["consume", "ssh", "-o", "-2:end"], b""), "the last line\none more\n");
 }

@@ -2,8 +2,11 @@
 //!
 //! Nothing of the broker's own code runs here: the broker is the program that a user would start.
 
+pub mod file_system;
 pub mod ledger;
 pub mod process;
+pub mod recorded;
+pub mod trace;
 
 /// Says something that must be seen even if the test passes (why it was skipped, what it measured): the test harness
 /// holds back what is printed in the ordinary way.

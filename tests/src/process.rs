@@ -85,10 +85,15 @@ impl Mqd {
 
     /// As [`Mqd::start`], at given addresses.
     pub fn start_at(data_dir: &Path, grpc: SocketAddr, admin: SocketAddr) -> Mqd {
+        Mqd::start_by(command(data_dir, grpc, admin), data_dir, grpc, admin)
+    }
+
+    /// As [`Mqd::start_at`], by another command, whose process becomes the broker.
+    pub fn start_by(mut command: Command, data_dir: &Path, grpc: SocketAddr, admin: SocketAddr) -> Mqd {
         let log = data_dir.with_extension("log");
         let file =
             File::options().create(true).append(true).open(&log).expect("the scratch directory is writable");
-        let child = command(data_dir, grpc, admin)
+        let child = command
             .stdout(file.try_clone().expect("a file handle can be cloned"))
             .stderr(file)
             .spawn()
@@ -122,6 +127,14 @@ impl Mqd {
         self.child.id()
     }
 
+    /// The most memory that it has had so far, in bytes (VmHWM: what the kernel counted as resident).
+    pub fn memory_peak_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
+        kib << 10
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child can be asked").is_none()
@@ -138,6 +151,11 @@ impl Mqd {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)
             .expect("a running child can be signalled");
+        self.wait_for_end()
+    }
+
+    /// Waits until it has ended.
+    pub fn wait_for_end(&mut self) -> ExitStatus {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("a child can be asked") {

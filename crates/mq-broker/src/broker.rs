@@ -3,6 +3,7 @@
 //! Front ends translate words and hold no state; what is asked here has the same meaning in every protocol.
 
 use crate::api::{self, Error};
+use crate::bad_places::BadPlaces;
 use crate::data_dir::Meta;
 use crate::health::{self, Finding};
 use crate::inbox::{Ask, Inbox, Permits};
@@ -130,6 +131,7 @@ pub(crate) struct Inner {
     pub(crate) views: Arc<Views>,
     pub(crate) images: Arc<Images>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) bad_places: Arc<BadPlaces>,
     /// One permit for each byte of a batch that was taken and not yet answered.
     pub(crate) produce_bytes: Arc<Semaphore>,
     /// One permit for each read of the log that runs.
@@ -240,7 +242,19 @@ impl Broker {
     pub fn health(&self) -> Vec<Finding> {
         let inner = &self.inner;
         let shards = u16::try_from(inner.inboxes.len()).expect("options allow no more shards");
-        health::check(inner.meta.broker_id, shards, &inner.images.current(), &inner.views, &inner.metrics)
+        health::check(
+            inner.meta.broker_id,
+            shards,
+            &inner.images.current(),
+            &inner.views,
+            &inner.metrics,
+            &inner.bad_places,
+        )
+    }
+
+    /// A front end refused a request for this reason before it asked for anything: it counts like any other failure.
+    pub fn refused(&self, error: &Error) {
+        self.inner.metrics.failed(error.code());
     }
 
     fn observe<T>(&self, result: Result<T, Error>) -> Result<T, Error> {

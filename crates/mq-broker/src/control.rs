@@ -4,6 +4,7 @@ use crate::api::{self, Error, Reply};
 use crate::broker::Inner;
 use mq_engine::controller::{self, Topic};
 use mq_types::QuorumId;
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Inner {
@@ -11,12 +12,14 @@ impl Inner {
         let waits = makes_partitions(&request);
         match self.ask_and_wait(QuorumId::CONTROLLER, api::Request::Controller(request)).await? {
             Reply::Controller(reply) => {
-                if let controller::Reply::Topic(topic) = &reply
-                    && waits
-                {
-                    self.served(topic).await;
+                let controller::Reply::Topic(topic) = reply else { return Ok(reply) };
+                if !waits {
+                    return Ok(controller::Reply::Topic(topic));
                 }
-                Ok(reply)
+                self.served(&topic).await;
+                // As it is now: its replicas have been opened meanwhile.
+                let now = self.images.current().topics.get(&topic.id).map(Arc::clone);
+                Ok(controller::Reply::Topic(now.unwrap_or(topic)))
             }
             _ => Err(Error::Internal { what: "the controller was answered by something else" }),
         }

@@ -34,7 +34,7 @@ const CLUSTER_ID_BYTES_MAX: usize = u8::MAX as usize;
 pub enum DataDirError {
     /// The file system refused.
     #[error(
-        "could not {action} {}: {source}; the directory must exist or be creatable, and be writable by this user",
+        "could not {action} {}: {error}; the directory must exist or be creatable, and be writable by this user",
         .path.display()
     )]
     Io {
@@ -42,8 +42,8 @@ pub enum DataDirError {
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
-        source: io::Error,
+        /// What the system said. Part of the message, so not named `source`: whoever prints causes prints it once.
+        error: io::Error,
     },
     /// Another process holds the lock.
     #[error(
@@ -122,7 +122,7 @@ impl DataDir {
     /// broker's: with the ids in `fresh`, which are the caller's to draw.
     pub(crate) fn open(path: &Path, fresh: &Meta) -> Result<DataDir, DataDirError> {
         assert!(!fresh.founded, "a cluster is founded by its quorum, not by its directory");
-        fs::create_dir_all(path).map_err(failed("create", path))?;
+        create(path)?;
         let lock = lock(path)?;
         let meta = match fs::read(path.join(META)) {
             Ok(bytes) => decode(&path.join(META), &bytes)?,
@@ -153,6 +153,26 @@ impl DataDir {
         let meta = Meta { founded: true, ..self.meta.clone() };
         write_meta(&self.path, &meta)
     }
+}
+
+/// Makes the directory, and those above it that are not there, durably: what is synced in a directory that has no
+/// name after a power cut is lost.
+fn create(path: &Path) -> Result<(), DataDirError> {
+    // A relative path of one part has the empty path above it, which is the working directory.
+    let above = |path: &Path| match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
+        Some(parent) => parent.to_owned(),
+        None => path.to_owned(),
+    };
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    fs::create_dir_all(path).map_err(failed("create", path))?;
+    for made in missing.into_iter().rev() {
+        let parent = above(made);
+        let directory = File::open(&parent).map_err(failed("open", &parent))?;
+        directory.sync_all().map_err(failed("sync", &parent))?;
+    }
+    Ok(())
 }
 
 fn lock(path: &Path) -> Result<File, DataDirError> {
@@ -243,7 +263,7 @@ fn checksum(bytes: &[u8]) -> u32 {
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError + use<> {
     let path = path.to_owned();
-    move |source| DataDirError::Io { action, path, source }
+    move |error| DataDirError::Io { action, path, error }
 }
 
 #[cfg(test)]

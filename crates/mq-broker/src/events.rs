@@ -32,6 +32,10 @@ pub(crate) fn log(event: &Event, image: &Image) {
             let partition = name(quorum);
             tracing::error!(partition, %quorum, %replica, ?reason, "a replica may not be trusted any more");
         }
+        Event::Damaged { quorum, replica } => {
+            let partition = name(quorum);
+            tracing::error!(partition, %quorum, %replica, "a replica is damaged, and goes on with what is sound");
+        }
         Event::MessageRefused { quorum, from, problem } => {
             tracing::warn!(partition = name(quorum), %quorum, %from, problem, "refused a peer's message");
         }
@@ -45,7 +49,7 @@ pub(crate) fn log(event: &Event, image: &Image) {
 }
 
 /// `topic/partition`.
-fn name(image: &Image, quorum: QuorumId) -> Option<String> {
+pub(crate) fn name(image: &Image, quorum: QuorumId) -> Option<String> {
     if quorum == QuorumId::CONTROLLER {
         return Some("controller".to_owned());
     }

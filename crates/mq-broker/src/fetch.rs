@@ -190,11 +190,16 @@ impl Inner {
         read: impl FnOnce(&Reader<OsDisk>) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Error> {
         let reader = self.views.reader(at.quorum).ok_or_else(|| self.not_here(at))?;
+        let bad_places = Arc::clone(&self.bad_places);
         let turn =
             Arc::clone(&self.fetch_reads).acquire_owned().await.expect("the semaphore is never closed");
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            read(&reader)
+            let done = read(&reader);
+            if let Err(ReadError::Corrupt(place)) = &done {
+                bad_places.found(&reader, place);
+            }
+            done
         });
         match done.await {
             Ok(Ok(done)) => Ok(done),
@@ -212,10 +217,7 @@ impl Inner {
                 Error::OffsetOutOfRange { asked: from.as_i64(), log_start, high_watermark }
             }
             ReadError::Gone => self.not_here(at),
-            ReadError::Corrupt { offset, .. } => {
-                tracing::error!(topic = at.topic.name, partition = at.partition, "{what}");
-                Error::CorruptLog { offset: *offset, what }
-            }
+            ReadError::Corrupt(place) => Error::CorruptLog { offset: place.offset, what },
             ReadError::Io { .. } => {
                 tracing::error!(topic = at.topic.name, partition = at.partition, "{what}");
                 Error::Internal { what: "the disk refused a read; the broker's log says which file" }

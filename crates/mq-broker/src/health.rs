@@ -2,12 +2,14 @@
 //!
 //! Looks at the published views and the image only; nothing here repairs anything.
 
+use crate::bad_places::{BadPlaces, Report};
 use crate::metrics::Metrics;
 use crate::views::Views;
 use mq_engine::View;
 use mq_engine::controller::{Image, PartitionInfo, Topic};
 use mq_types::persist::Standing;
-use mq_types::{BrokerId, QuorumId, ShardId};
+use mq_types::{BrokerId, Offset, QuorumId, ShardId};
+use std::path::Path;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +35,9 @@ pub struct Finding {
     pub severity: Severity,
 }
 
+const DAMAGED: &str = "DAMAGED_REPLICA";
+/// So many places of one log are named.
+const PLACES_NAMED_MAX: usize = 3;
 /// So many findings at most: who has more problems begins with the first ones.
 const FINDINGS_MAX: usize = 1_000;
 
@@ -43,27 +48,60 @@ pub(crate) fn check(
     image: &Image,
     views: &Views,
     metrics: &Metrics,
+    bad_places: &BadPlaces,
 ) -> Vec<Finding> {
-    let full =
-        (0..shards).filter(|shard| metrics.disk_full(ShardId(*shard))).map(|_| disk_full(broker)).take(1);
+    let full = (0..shards)
+        .filter(|shard| metrics.disk_full(ShardId(*shard)))
+        .map(|_| disk_full(broker, metrics.disk_ballast_bytes()))
+        .take(1);
     let controller = check_controller(image, views.view(QuorumId::CONTROLLER).as_ref());
+    // Quorum 0 publishes no view, so what is known of its log is all that tells.
+    let report = bad_places.of(QuorumId::CONTROLLER, Offset(0));
+    let rotten = report.map(|report| {
+        let severity = Severity::Error; // what is in memory is whole, but a restart may need just that place
+        let message = damaged(broker, Some(&report), bad_places.data_dir());
+        Finding { code: DAMAGED, subject: "controller".to_owned(), message, severity }
+    });
     let topics = image.topics.values().filter(|topic| topic.deleted_at_ms.is_none());
     let partitions =
         topics.flat_map(|topic| topic.partitions.iter().map(move |partition| (topic, partition)));
-    let partitions =
-        partitions.flat_map(|(topic, partition)| check_partition(broker, topic, partition, views));
-    full.chain(controller).chain(partitions).take(FINDINGS_MAX).collect()
+    let partitions = partitions
+        .flat_map(|(topic, partition)| check_partition(broker, topic, partition, views, bad_places));
+    full.chain(controller).chain(rotten).chain(partitions).take(FINDINGS_MAX).collect()
 }
 
-fn disk_full(broker: BrokerId) -> Finding {
+fn disk_full(broker: BrokerId, ballast_bytes: i64) -> Finding {
     Finding {
         code: "DISK_FULL",
         subject: format!("broker {broker}"),
-        message: "the disk is full: records are refused, reads and deletions go on; free space, lower retention or \
-                  delete topics, and writing resumes by itself"
-            .to_owned(),
+        message: format!(
+            "the disk is full: records are refused, reads and deletions go on, with {ballast_bytes} bytes of ballast \
+             left for when it is full to the last byte; free space, lower retention or purge topics, and writing \
+             resumes by itself"
+        ),
         severity: Severity::Error,
     }
+}
+
+/// What is bad in a replica's log, and what to do.
+fn damaged(broker: BrokerId, report: Option<&Report>, data_dir: &Path) -> String {
+    let (dir, places) = (data_dir.display(), report.map_or(&[][..], |report| &report.places));
+    let named: Vec<String> = places.iter().take(PLACES_NAMED_MAX).map(ToString::to_string).collect();
+    let unnamed = places.len() - named.len();
+    let what = match (named.is_empty(), unnamed) {
+        (true, _) => "is damaged, as was found earlier (the next scrub says where)".to_owned(),
+        (false, 0) => format!("is damaged below its end; in {dir}: {}", named.join("; ")),
+        (false, _) => format!("is damaged below its end; in {dir}: {}; and {unnamed} more", named.join("; ")),
+    };
+    let more = if report.is_some_and(|report| report.has_more) {
+        ", and in places beyond those counted"
+    } else {
+        ""
+    };
+    format!(
+        "broker {broker}'s copy {what}{more}. All else is read and written as before. When the broker is stopped, \
+         `mqctl log verify {dir}` shows everything that is bad, and `mqctl log repair {dir}` what can be done"
+    )
 }
 
 fn check_controller(image: &Image, view: Option<&View>) -> Option<Finding> {
@@ -86,6 +124,7 @@ fn check_partition(
     topic: &Topic,
     partition: &PartitionInfo,
     views: &Views,
+    bad_places: &BadPlaces,
 ) -> Vec<Finding> {
     if !partition.replicas.iter().any(|replica| replica.replica.broker() == broker) {
         return Vec::new();
@@ -102,16 +141,16 @@ fn check_partition(
             severity: Severity::Error,
         });
     }
+    let log_start = view.as_ref().map_or(Offset(0), |view| view.log_start);
     match view.map(|view| view.standing) {
-        Some(Standing::Damaged) => findings.push(Finding {
-            code: "DAMAGED_REPLICA",
-            subject,
-            message: format!(
-                "broker {broker}'s copy has a bad place below its end; look at it with `mqctl log verify` while the \
-                 broker is stopped"
-            ),
-            severity: Severity::Warning,
-        }),
+        Some(Standing::Damaged) => {
+            let report = bad_places.of(partition.quorum, log_start);
+            let message = damaged(broker, report.as_ref(), bad_places.data_dir());
+            // What only one broker has, nobody can read any more.
+            let is_only = partition.replicas.len() == 1;
+            let severity = if is_only { Severity::Error } else { Severity::Warning };
+            findings.push(Finding { code: DAMAGED, subject, message, severity });
+        }
         Some(Standing::Lost(reason)) => findings.push(Finding {
             code: "LOST_REPLICA",
             subject,

@@ -2,8 +2,8 @@
 //!
 //! Pushing never blocks, so that no circle of threads can wait for one another (the shard for its writer, the writer
 //! for the shard). It is bounded all the same: each request of a client holds one of `requests_max` permits until it
-//! is answered, ticks and images replace the one before, offers are dropped when many wait, and everything else
-//! answers something that the engine asked for.
+//! is answered, ticks and images replace the one before, offers are dropped when many wait, of bad places in a log a
+//! few are told, and everything else answers something that the engine asked for.
 
 use mq_engine::controller::Image;
 use mq_engine::{Input, api};
@@ -116,6 +116,15 @@ impl Inbox {
             waiting.asleep = true;
             waiting = self.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
+        Inbox::empty(waiting)
+    }
+
+    /// Takes what there is.
+    pub(crate) fn take_now(&self) -> Taken {
+        Inbox::empty(self.lock())
+    }
+
+    fn empty(mut waiting: MutexGuard<'_, Waiting>) -> Taken {
         waiting.asleep = false;
         let mut taken = Taken {
             inputs: std::mem::take(&mut waiting.inputs),

@@ -4,6 +4,8 @@
 //! shard), `inbox` between them and everybody, `views` and `fetch` (reading, past the engine), `shutdown`. Rules of the
 //! log, of replication and of topics are not here: the shell carries out what the engine decides.
 
+mod bad_places;
+mod ballast;
 mod broker;
 mod control;
 mod data_dir;
@@ -15,6 +17,7 @@ mod metrics;
 mod options;
 mod produce;
 mod routing;
+mod scrub;
 mod shard;
 mod shutdown;
 mod space;
@@ -29,5 +32,6 @@ pub use data_dir::DataDirError;
 pub use health::{Finding, Severity};
 pub use metrics::Metrics;
 pub use mq_engine::{View, api, controller};
+pub use mq_log::ScrubOptions;
 pub use options::{FatalError, FatalHook, Limits, Options, StartError, StopError};
 pub use produce::ProduceTicket;

@@ -4,6 +4,7 @@
 
 use crate::routing::Images;
 use crate::views::Views;
+use mq_types::persist::Standing;
 use mq_types::{ErrorCode, QuorumId, ShardId};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
@@ -14,6 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -44,7 +46,13 @@ pub struct Metrics {
     turn_inputs: Histogram,
     inbox_depth: Family<ByShard, Gauge>,
     disk_full: Family<ByShard, Gauge>,
+    disk_ballast_bytes: Gauge,
     errors: Family<ByReason, Counter>,
+    corrupt_frames: Counter,
+    scrub_bytes: Counter,
+    scrub_passes: Counter,
+    scrub_last_pass_seconds: Gauge<f64, AtomicU64>,
+    scrub_last_pass_end_seconds: Gauge<f64, AtomicU64>,
 }
 
 impl Metrics {
@@ -62,7 +70,13 @@ impl Metrics {
             turn_inputs: Histogram::new(exponential_buckets(1.0, 4.0, 8)),
             inbox_depth: Family::default(),
             disk_full: Family::default(),
+            disk_ballast_bytes: Gauge::default(),
             errors: Family::default(),
+            corrupt_frames: Counter::default(),
+            scrub_bytes: Counter::default(),
+            scrub_passes: Counter::default(),
+            scrub_last_pass_seconds: Gauge::default(),
+            scrub_last_pass_end_seconds: Gauge::default(),
         };
         metrics.register();
         metrics.registry.register_collector(Box::new(Partitions { views, images, partitions_max }));
@@ -120,7 +134,46 @@ impl Metrics {
             "1 while a shard refuses records for want of space",
             self.disk_full.clone(),
         );
+        registry.register_with_unit(
+            "disk_ballast",
+            "Space that can be given up when the disk is full; less than usual: it was",
+            Unit::Bytes,
+            self.disk_ballast_bytes.clone(),
+        );
         registry.register("errors", "Requests that failed, by reason", self.errors.clone());
+        self.register_scrub();
+    }
+
+    fn register_scrub(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "log_corrupt_frames",
+            "Bad places that reads or the scrub met in the logs, each counted once, at most 16 of a replica",
+            self.corrupt_frames.clone(),
+        );
+        registry.register_with_unit(
+            "scrub",
+            "Bytes of logs verified by the scrub",
+            Unit::Bytes,
+            self.scrub_bytes.clone(),
+        );
+        registry.register(
+            "scrub_passes",
+            "Times that the scrub verified all logs",
+            self.scrub_passes.clone(),
+        );
+        registry.register_with_unit(
+            "scrub_last_pass",
+            "How long the newest pass of the scrub over all logs took; 0: there was none yet",
+            Unit::Seconds,
+            self.scrub_last_pass_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "scrub_last_pass_timestamp",
+            "When the newest pass of the scrub ended, since the Unix epoch; 0: there was none yet",
+            Unit::Seconds,
+            self.scrub_last_pass_end_seconds.clone(),
+        );
     }
 
     pub(crate) fn turn(&self, shard: ShardId, inputs: usize) {
@@ -142,6 +195,15 @@ impl Metrics {
         self.disk_full.get(&ByShard { shard: shard.0 }).is_some_and(|full| full.get() != 0)
     }
 
+    pub(crate) fn set_disk_ballast(&self, bytes: u64) {
+        self.disk_ballast_bytes.set(bytes as i64);
+    }
+
+    /// Space that can be given up when the disk is full, in bytes.
+    pub(crate) fn disk_ballast_bytes(&self) -> i64 {
+        self.disk_ballast_bytes.get()
+    }
+
     pub(crate) fn produced(&self, records: u32, bytes: u64) {
         self.produced_records.inc_by(u64::from(records));
         self.produced_bytes.inc_by(bytes);
@@ -150,6 +212,21 @@ impl Metrics {
     pub(crate) fn fetched(&self, records: u64, bytes: u64) {
         self.fetched_records.inc_by(records);
         self.fetched_bytes.inc_by(bytes);
+    }
+
+    pub(crate) fn corrupt_frame(&self) {
+        self.corrupt_frames.inc();
+    }
+
+    pub(crate) fn scrubbed(&self, bytes: u64) {
+        self.scrub_bytes.inc_by(bytes);
+    }
+
+    /// `ended` is counted from the Unix epoch.
+    pub(crate) fn scrub_pass_ended(&self, took: Duration, ended: Duration) {
+        self.scrub_passes.inc();
+        self.scrub_last_pass_seconds.set(took.as_secs_f64());
+        self.scrub_last_pass_end_seconds.set(ended.as_secs_f64());
     }
 
     pub(crate) fn failed(&self, code: ErrorCode) {
@@ -171,12 +248,13 @@ impl std::fmt::Debug for Partitions {
     }
 }
 
+// The registry ends the texts of what is registered with a period; here nobody does.
 type Figure = (&'static str, &'static str, fn(&mq_engine::View) -> u64);
 
 const FIGURES: [Figure; 3] = [
-    ("partition_log_start", "The first offset still kept", |view| view.log_start.0),
-    ("partition_high_watermark", "The first offset not yet committed", |view| view.high_watermark.0),
-    ("partition_size_bytes", "Bytes of the log on this broker", |view| view.size_bytes),
+    ("partition_log_start", "The first offset still kept.", |view| view.log_start.0),
+    ("partition_high_watermark", "The first offset not yet committed.", |view| view.high_watermark.0),
+    ("partition_size_bytes", "Bytes of the log on this broker.", |view| view.size_bytes),
 ];
 
 impl Collector for Partitions {
@@ -185,9 +263,16 @@ impl Collector for Partitions {
         let led = views.iter().filter(|(quorum, view)| *quorum >= QuorumId::FIRST_PARTITION && view.serving);
         let led = led.count() as u64;
         let size_bytes = views.iter().map(|(_, view)| view.size_bytes).sum();
+        let standing = |is_one: fn(&Standing) -> bool| {
+            views.iter().filter(|(_, view)| is_one(&view.standing)).count() as u64
+        };
+        let damaged = standing(|standing| *standing == Standing::Damaged);
+        let lost = standing(|standing| matches!(standing, Standing::Lost(_)));
         let sums = [
-            ("partitions_led", "Partitions that this broker leads", led),
-            ("logs_size_bytes", "Bytes of all logs on this broker", size_bytes),
+            ("partitions_led", "Partitions that this broker leads.", led),
+            ("logs_size_bytes", "Bytes of all logs on this broker.", size_bytes),
+            ("replicas_damaged", "Replicas here with a bad place in their log.", damaged),
+            ("replicas_lost", "Replicas here that may not be trusted any more.", lost),
         ];
         for (name, help, value) in sums {
             encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;

@@ -35,6 +35,11 @@ pub struct Options {
     pub segment_size_bytes_max: u64,
     /// The most that is reserved for a segment in one step, in bytes. Default 16 MiB.
     pub preallocate_step_bytes: u64,
+    /// What was written last and is left in the page cache for readers, in bytes over all partitions; 0: as much as the
+    /// kernel likes. Default 256 MiB.
+    pub cached_bytes_max: u64,
+    /// How fast, and how often, all logs are read through for rotten places. Default: 8 MiB/s, every 7 days.
+    pub scrub: mq_log::ScrubOptions,
     /// Bounds on what clients make this broker hold.
     pub limits: Limits,
     /// What to do when the disk failed. Default: log, and abort the process.
@@ -63,6 +68,9 @@ pub struct Limits {
     /// Records are refused with DISK_FULL when less of the file system is free, so that what makes room still has some;
     /// at most a twentieth of the file system. Default 256 MiB.
     pub disk_reserve_bytes: u64,
+    /// Space that the file `ballast` takes, and gives up when something else has filled the disk, so that deletions,
+    /// trims and elections go on; at most a twentieth of the file system. Default 64 MiB.
+    pub disk_ballast_bytes: u64,
     /// Partitions with figures of their own in the metrics; beyond it only sums are given. Default 1000.
     pub metrics_partitions_max: usize,
 }
@@ -83,6 +91,8 @@ impl Options {
             retention_interval_ms: 30_000,
             segment_size_bytes_max: 1 << 30,
             preallocate_step_bytes: 16 << 20,
+            cached_bytes_max: 256 << 20,
+            scrub: mq_log::ScrubOptions::default(),
             limits: Limits::default(),
             fatal: Arc::new(abort),
         }
@@ -118,6 +128,7 @@ impl Default for Limits {
             request_timeout_ms: 10_000,
             create_wait_ms: 5_000,
             disk_reserve_bytes: 256 << 20,
+            disk_ballast_bytes: 64 << 20,
             metrics_partitions_max: 1_000,
         }
     }
@@ -160,6 +171,22 @@ pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// The file system does not say how much of it is free, or the ballast cannot be used.
+    #[error("could not look after the space in {}: {source}", .path.display())]
+    Space {
+        /// The data directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Opening the log takes a little space, and there is none.
+    #[error("the disk is full, to the last byte: {error}; free some space in the file system of {} and start again", .path.display())]
+    DiskFull {
+        /// The data directory.
+        path: PathBuf,
+        /// For what there was no space.
+        error: OpenError,
+    },
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] OpenError),
@@ -167,12 +194,12 @@ pub enum StartError {
     #[error("what was found on the disk cannot be taken over: {0}")]
     Engine(#[from] mq_engine::OpenError),
     /// The system gave no thread.
-    #[error("could not start the thread {name}: {source}; raise the limit on threads")]
+    #[error("could not start the thread {name}: {error}; raise the limit on threads")]
     Thread {
         /// Its name.
         name: String,
-        /// What the system said.
-        source: std::io::Error,
+        /// What the system said. Part of the message, so not named `source`: whoever prints causes prints it once.
+        error: std::io::Error,
     },
     /// The new cluster's metadata did not become durable.
     #[error(

@@ -2,18 +2,20 @@
 //!
 //! No rules here: the engine decides what happens, this file does it.
 
+use crate::bad_places::BadPlaces;
 use crate::events;
 use crate::inbox::{Ask, ClosedAtEnd, End, Inbox, Permits, Taken};
 use crate::metrics::Metrics;
+use crate::options::{FatalError, FatalHook};
 use crate::routing::Images;
 use crate::views::Views;
-use crate::writer::Numbered;
+use crate::writer::{Numbered, Writer};
 use mq_engine::api::{self, Reply};
 use mq_engine::{Effect, Engine, Input, Now, ReadId, RequestId};
-use mq_types::{Index, QuorumId, ShardId};
+use mq_log::{OsDisk, PersistError, ReadError, Reader};
+use mq_types::{Index, QuorumId, ReplicaId, ShardId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -24,10 +26,13 @@ pub(crate) struct Shard {
     pub(crate) engine: Engine,
     /// The inboxes of all shards, this one's too.
     pub(crate) inboxes: Arc<[Arc<Inbox>]>,
-    pub(crate) writer: SyncSender<Vec<Numbered>>,
+    pub(crate) writer: Writer,
+    /// Called when the disk failed.
+    pub(crate) fatal: FatalHook,
     pub(crate) views: Arc<Views>,
     pub(crate) images: Arc<Images>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) bad_places: Arc<BadPlaces>,
     /// Where log reads run that the engine asks for.
     pub(crate) runtime: Handle,
     /// What monotonic time is counted from.
@@ -49,23 +54,37 @@ struct Waiter {
     _permits: Permits,
 }
 
-/// The writer has ended before its shard: the disk failed, and there is nobody to go on with.
-struct WriterGone;
-
 impl Shard {
-    /// Runs until it is told to end, or until the writer has failed.
-    pub(crate) fn run(mut self) {
+    /// Runs until it is told to end and everything is durable, or until the disk fails.
+    pub(crate) fn run(mut self) -> Result<(), PersistError> {
         let inbox = Arc::clone(&self.inboxes[usize::from(self.shard.0)]);
         let _closed = ClosedAtEnd(Arc::clone(&inbox));
+        let result = self.work(&inbox);
+        let result = result.and_then(|()| self.writer.close());
+        if let Err(error) = &result {
+            // Nothing that depends on this write is ever answered: the inbox stays shut from here on.
+            inbox.close();
+            (self.fatal)(FatalError { shard: self.shard, error });
+        }
+        result
+    }
+
+    /// Turn after turn, and after each of them a round with what it wants written. What comes while the disk is at work
+    /// waits for the next turn, and goes into one round. A second thread for the rounds would save the time of a turn,
+    /// which is short, and cost two hops between cores for every answer, which are not.
+    fn work(&mut self, inbox: &Inbox) -> Result<(), PersistError> {
         let mut end: Option<End> = None;
         // The first turn is what follows from recovery.
         let mut taken = Taken::default();
         loop {
             end = taken.end.or(end);
-            if self.turn(taken).is_err() || self.has_ended(end) {
-                break;
+            self.turn(taken);
+            if self.has_ended(end) {
+                return Ok(());
             }
-            taken = inbox.take();
+            let done = self.writer.round()?;
+            taken = if done.is_empty() { inbox.take() } else { inbox.take_now() };
+            taken.inputs.splice(0..0, done);
         }
     }
 
@@ -88,35 +107,29 @@ impl Shard {
     }
 
     /// One turn of the engine, and one more if it is to stop.
-    fn turn(&mut self, taken: Taken) -> Result<(), WriterGone> {
+    fn turn(&mut self, taken: Taken) {
         self.metrics.turn(self.shard, taken.asks.len() + taken.inputs.len());
         let mut inputs = taken.inputs;
         inputs.extend(taken.asks.into_iter().map(|ask| self.open.register(ask)));
         let effects = self.engine.turn(self.now(), inputs);
-        self.carry_out(effects)?;
+        self.carry_out(effects);
         if taken.end.is_none() {
-            return Ok(());
+            return;
         }
         // In a turn of its own, so that what was handed over before the end is still carried out.
         let effects = self.engine.turn(self.now(), vec![Input::Stop]);
-        self.carry_out(effects)
+        self.carry_out(effects);
     }
 
-    fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), WriterGone> {
-        let mut writes = Vec::new();
+    fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
-            if let Effect::Persist { number, write } = effect {
-                writes.push(Numbered { number, write });
-                continue;
-            }
-            // What was to be written before this is on its way before this happens.
-            self.write(&mut writes)?;
             match effect {
-                Effect::Persist { .. } => unreachable!("handled above"),
+                // Written after the turn. Nothing else in this turn rests on it: what does waits for `Persisted`.
+                Effect::Persist { number, write } => self.writer.take(Numbered { number, write }),
                 // There are no other brokers to send to yet; messages may be lost.
                 Effect::Send(_) => {}
-                Effect::Read { quorum, read, from, until, size_bytes_max } => {
-                    self.read(quorum, read, from..until, size_bytes_max);
+                Effect::Read { quorum, replica, read, from, until, size_bytes_max } => {
+                    self.read((quorum, replica), read, from..until, size_bytes_max);
                 }
                 Effect::Publish { quorum, view } => self.views.publish(quorum, view),
                 Effect::Reply { id, outcome } => self.reply(id, outcome),
@@ -136,26 +149,31 @@ impl Shard {
                 Effect::Event(event) => events::log(&event, &self.images.current()),
             }
         }
-        self.write(&mut writes)
-    }
-
-    fn write(&self, writes: &mut Vec<Numbered>) -> Result<(), WriterGone> {
-        if writes.is_empty() {
-            return Ok(());
-        }
-        self.writer.send(std::mem::take(writes)).map_err(|_| WriterGone)
     }
 
     /// Reads entries elsewhere: a cold read takes as long as the disk does, and the other quorums go on meanwhile.
-    fn read(&self, quorum: QuorumId, read: ReadId, range: std::ops::Range<Index>, size_bytes_max: usize) {
-        let reader = self.views.reader(quorum);
+    fn read(
+        &self,
+        (quorum, replica): (QuorumId, ReplicaId),
+        read: ReadId,
+        range: std::ops::Range<Index>,
+        size_bytes_max: usize,
+    ) {
+        let reader = self.views.reader(quorum).filter(|reader| reader.replica() == replica);
         let inbox = Arc::clone(&self.inboxes[usize::from(self.shard.0)]);
+        let bad_places = Arc::clone(&self.bad_places);
         self.runtime.spawn_blocking(move || {
-            let entries = reader.map(|reader| reader.entries(range.start, range.end, size_bytes_max));
-            let entries = entries.and_then(|read| {
-                read.inspect_err(|error| tracing::error!(%quorum, %error, "could not read log entries")).ok()
-            });
-            inbox.push([Input::EntriesRead { quorum, read, entries }]);
+            let read_entries = |reader: Reader<OsDisk>| {
+                let entries = reader.entries(range.start, range.end, size_bytes_max);
+                match &entries {
+                    Err(ReadError::Corrupt(place)) => bad_places.found(&reader, place),
+                    Err(error) => tracing::error!(%quorum, %error, "could not read log entries"),
+                    Ok(_) => {}
+                }
+                entries.ok()
+            };
+            let entries = reader.and_then(read_entries);
+            inbox.push([Input::EntriesRead { quorum, replica, read, entries }]);
         });
     }
 

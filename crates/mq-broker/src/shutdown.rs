@@ -13,8 +13,7 @@ const CLOSE_WAIT: Duration = Duration::from_secs(5);
 /// The threads of a running broker.
 #[derive(Default)]
 pub(crate) struct Threads {
-    pub(crate) shards: Vec<JoinHandle<()>>,
-    pub(crate) writers: Vec<JoinHandle<Result<(), PersistError>>>,
+    pub(crate) shards: Vec<JoinHandle<Result<(), PersistError>>>,
 }
 
 impl Broker {
@@ -48,21 +47,16 @@ impl Broker {
 impl Threads {
     /// Waits for all of them; the first failure counts.
     pub(crate) fn join(self) -> Result<(), StopError> {
-        let name = |thread: &std::thread::Thread| thread.name().unwrap_or_default().to_owned();
-        let shards = self.shards.into_iter().map(|thread| {
-            let name = name(thread.thread());
-            thread.join().map_err(|_| StopError::Panicked { name })
-        });
-        let shards: Vec<_> = shards.collect();
-        let writers = self.writers.into_iter().map(|thread| {
-            let name = name(thread.thread());
+        let joined = self.shards.into_iter().map(|thread| {
+            let name = thread.thread().name().unwrap_or_default().to_owned();
             match thread.join() {
                 Ok(closed) => closed.map_err(StopError::from),
                 Err(_) => Err(StopError::Panicked { name }),
             }
         });
-        let writers: Vec<_> = writers.collect();
-        shards.into_iter().chain(writers).collect()
+        // All of them, also after a failure.
+        let joined: Vec<_> = joined.collect();
+        joined.into_iter().collect()
     }
 }
 

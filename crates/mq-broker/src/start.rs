@@ -1,24 +1,26 @@
-//! Starting: lock, recover, one engine and one writer per shard, and a cluster founded if there was none.
+//! Starting: lock, recover, one engine per shard, and a cluster founded if there was none.
 
+use crate::bad_places::BadPlaces;
 use crate::broker::{Broker, Inner};
 use crate::data_dir::{DataDir, Meta};
 use crate::inbox::Inbox;
 use crate::metrics::Metrics;
 use crate::options::{Options, StartError};
 use crate::routing::Images;
+use crate::scrub::Scrub;
 use crate::shard::{Open, Shard};
 use crate::shutdown::Threads;
 use crate::space::Space;
 use crate::views::Views;
-use crate::writer::{TURNS_WAITING_MAX, Writer};
+use crate::writer::{Writer, WritesWith};
 use crate::{ticker, trash};
 use mq_engine::Engine;
 use mq_engine::controller::BrokerInfo;
-use mq_log::{OsDisk, ShardOpen};
+use mq_log::{OpenError, OsDisk, ShardOpen};
+use mq_types::persist::Standing;
 use mq_types::{DirectoryId, ShardId};
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -33,6 +35,17 @@ struct Opened {
     data_dir: DataDir,
     disk: OsDisk,
     shards: Vec<ShardOpen<OsDisk>>,
+    space: Space,
+}
+
+/// What the threads of all shards share besides the broker.
+struct Common {
+    data_dir: Arc<DataDir>,
+    space: Arc<Space>,
+    /// Told when a replica has been moved to the trash.
+    trashed: Arc<Notify>,
+    /// What monotonic time is counted from.
+    epoch: Instant,
 }
 
 impl Broker {
@@ -49,7 +62,7 @@ impl Broker {
         let opened = opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let data_dir = Arc::new(opened.data_dir);
         let founded = data_dir.meta().founded;
-        let broker = assemble(&options, &data_dir, opened.disk, opened.shards)?;
+        let broker = assemble(&options, &data_dir, opened.disk, opened.shards, opened.space)?;
         let named = tokio::time::timeout(FIRST_IMAGE_WAIT, named(&broker.inner.images));
         match (named.await, founded) {
             (Ok(()), true) => {}
@@ -86,11 +99,22 @@ fn open(options: &Options) -> Result<Opened, StartError> {
     let log = mq_log::Options {
         segment_size_bytes_max: options.segment_size_bytes_max,
         preallocate_step_bytes: options.preallocate_step_bytes,
+        // Rounded up, as 0 says something else.
+        cached_tail_bytes_max: options.cached_bytes_max.div_ceil(u64::from(options.shards)),
         ..mq_log::Options::new(options.shards, rand::random())
     };
-    let shards = mq_log::open(disk.clone(), log)?;
+    let in_directory = || data_dir.path().to_owned();
+    // Before the log is opened: that takes a little space, and the ballast may be all that there is.
+    let space = Space::open(&disk, &options.limits)
+        .map_err(|source| StartError::Space { path: in_directory(), source })?;
+    let shards = mq_log::open(disk.clone(), log).map_err(|error| match &error {
+        OpenError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            StartError::DiskFull { path: in_directory(), error }
+        }
+        _ => StartError::Log(error),
+    })?;
     assert_eq!(shards.len(), usize::from(options.shards), "a store for every shard");
-    Ok(Opened { data_dir, disk, shards })
+    Ok(Opened { data_dir, disk, shards, space })
 }
 
 fn assemble(
@@ -98,18 +122,35 @@ fn assemble(
     data_dir: &Arc<DataDir>,
     disk: OsDisk,
     shards: Vec<ShardOpen<OsDisk>>,
+    space: Space,
 ) -> Result<Broker, StartError> {
     let limits = options.limits;
     let (views, images) = (Arc::new(Views::new()), Arc::new(Images::new()));
     let metrics = Metrics::new(Arc::clone(&views), Arc::clone(&images), limits.metrics_partitions_max);
     let inboxes = shards.iter().map(|_| Arc::new(Inbox::new(limits.shard_requests_max)));
+    let inboxes: Arc<[_]> = inboxes.collect();
+    let metrics = Arc::new(metrics);
+    let bad_places = Arc::new(BadPlaces {
+        data_dir: data_dir.path().to_owned(),
+        inboxes: Arc::clone(&inboxes),
+        views: Arc::clone(&views),
+        images: Arc::clone(&images),
+        metrics: Arc::clone(&metrics),
+        known: Default::default(),
+    });
+    let scrub = Scrub {
+        views: Arc::clone(&views),
+        bad_places: Arc::clone(&bad_places),
+        metrics: Arc::clone(&metrics),
+    };
     let mut broker = Inner {
         meta: data_dir.meta().clone(),
         limits,
-        inboxes: inboxes.collect(),
+        inboxes,
         views,
         images,
-        metrics: Arc::new(metrics),
+        metrics,
+        bad_places,
         produce_bytes: Arc::new(Semaphore::new(
             limits.produce_bytes_inflight_max.min(Semaphore::MAX_PERMITS),
         )),
@@ -118,64 +159,66 @@ fn assemble(
         ended: CancellationToken::new(),
         threads: Mutex::new(None),
     };
-    let (trashed, epoch) = (Arc::new(Notify::new()), Instant::now());
+    let common = Common {
+        data_dir: Arc::clone(data_dir),
+        space: Arc::new(space),
+        trashed: Arc::new(Notify::new()),
+        epoch: Instant::now(),
+    };
     let mut threads = Threads::default();
     for (shard, found) in (0..).map(ShardId).zip(shards) {
-        start_shard(options, &broker, data_dir, (shard, found), &trashed, epoch, &mut threads)?;
+        start_shard(options, &broker, &common, (shard, found), &mut threads)?;
     }
     broker.threads = Mutex::new(Some(threads));
     tokio::spawn(ticker::run(Arc::clone(&broker.inboxes), broker.ended.clone()));
-    tokio::spawn(trash::run(disk, trashed, broker.ended.clone()));
+    tokio::spawn(trash::run(disk, common.trashed, broker.ended.clone()));
+    tokio::spawn(Arc::new(scrub).run(options.scrub, broker.stopping.clone()));
     Ok(Broker { inner: Arc::new(broker) })
 }
 
-/// One engine and one writer. If a later shard fails to start, dropping `broker` ends the threads of this one.
+/// One engine with its store. If a later shard fails to start, dropping `broker` ends the threads of this one.
 fn start_shard(
     options: &Options,
     broker: &Inner,
-    data_dir: &Arc<DataDir>,
+    common: &Common,
     (shard, found): (ShardId, ShardOpen<OsDisk>),
-    trashed: &Arc<Notify>,
-    epoch: Instant,
     threads: &mut Threads,
 ) -> Result<(), StartError> {
     for replica in &found.recovered {
         let reader = found.store.reader(replica.quorum).expect("recovery found this replica");
         broker.views.set_reader(replica.quorum, reader);
+        if replica.standing == Standing::Damaged {
+            broker.bad_places.on_record(replica.quorum, replica.replica);
+        }
     }
-    let (writes, incoming) = sync_channel(TURNS_WAITING_MAX);
-    let engine = Engine::new(engine_options(options, data_dir.meta(), shard), found.recovered)?;
-    let writer = Writer {
-        shard,
-        store: found.store,
-        incoming,
-        inbox: Arc::clone(&broker.inboxes[usize::from(shard.0)]),
+    let engine = Engine::new(engine_options(options, common.data_dir.meta(), shard), found.recovered)?;
+    let with = WritesWith {
         views: Arc::clone(&broker.views),
         metrics: Arc::clone(&broker.metrics),
-        fatal: Arc::clone(&options.fatal),
-        space: Space { path: data_dir.path().to_owned(), reserve_bytes: options.limits.disk_reserve_bytes },
-        trashed: Arc::clone(trashed),
+        space: Arc::clone(&common.space),
+        trashed: Arc::clone(&common.trashed),
     };
     let shard_thread = Shard {
         shard,
         engine,
         inboxes: Arc::clone(&broker.inboxes),
-        writer: writes,
+        writer: Writer::new(shard, found.store, with),
+        fatal: Arc::clone(&options.fatal),
         views: Arc::clone(&broker.views),
         images: Arc::clone(&broker.images),
         metrics: Arc::clone(&broker.metrics),
+        bad_places: Arc::clone(&broker.bad_places),
         runtime: Handle::current(),
-        epoch,
+        epoch: common.epoch,
         open: Open::default(),
     };
-    // The directory stays locked until the last writer has ended, whatever becomes of the handles.
-    let locked = Arc::clone(data_dir);
-    threads.writers.push(spawn(format!("writer-{shard}"), move || {
-        let result = writer.run();
+    // The directory stays locked until the last shard has ended, whatever becomes of the handles.
+    let locked = Arc::clone(&common.data_dir);
+    threads.shards.push(spawn(format!("shard-{shard}"), move || {
+        let result = shard_thread.run();
         drop(locked);
         result
     })?);
-    threads.shards.push(spawn(format!("shard-{shard}"), move || shard_thread.run())?);
     Ok(())
 }
 
@@ -205,5 +248,5 @@ fn spawn<T: Send + 'static>(
     run: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, StartError> {
     let spawned: io::Result<_> = std::thread::Builder::new().name(name.clone()).spawn(run);
-    spawned.map_err(|source| StartError::Thread { name, source })
+    spawned.map_err(|error| StartError::Thread { name, error })
 }

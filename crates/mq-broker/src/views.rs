@@ -71,6 +71,12 @@ impl Views {
         self.readers.read().unwrap_or_else(PoisonError::into_inner).get(&quorum).cloned()
     }
 
+    /// The first quorum behind this one (the first of all for `None`) whose log is here.
+    pub(crate) fn log_after(&self, before: Option<QuorumId>) -> Option<QuorumId> {
+        let readers = self.readers.read().unwrap_or_else(PoisonError::into_inner);
+        readers.keys().copied().filter(|quorum| before.is_none_or(|before| *quorum > before)).min()
+    }
+
     /// Waits until `quorum` has a leader that serves: this replica, or another one that it knows of.
     pub(crate) async fn led(&self, quorum: QuorumId) {
         let mut population = self.population.subscribe();

@@ -1,16 +1,15 @@
-//! The thread that makes things durable: one per shard, the only one that writes to the shard's logs.
+//! Makes a shard's writes durable, round by round, on the shard's thread: nobody else writes to its logs.
 //!
-//! While a round is on the disk, the next one collects: everything that waits goes into one round with one sync
-//! (group commit). Rules of order within a round are `mq-log`'s; here only the writes of one quorum keep their order.
+//! Everything that waits goes into one round with one sync (group commit). Rules of order within a round are
+//! `mq-log`'s; here only the writes of one quorum keep their order.
 //!
 //! A failed write or sync is final: what the disk holds is unknown, so the process must end. A full disk is not a
 //! failed write: the round was not begun, and is tried again until there is room. What waits for room holds back the
 //! later writes of its own quorum, and nobody else's. That is the last resort: engines are told to refuse records while
-//! a reserve is still free, so that trims, deletions, votes and the controller go on.
+//! a reserve is still free, and the ballast is given up before anything waits, so that trims, deletions, votes and the
+//! controller go on.
 
-use crate::inbox::Inbox;
 use crate::metrics::Metrics;
-use crate::options::{FatalError, FatalHook};
 use crate::space::Space;
 use crate::views::Views;
 use mq_engine::{Input, WriteNumber};
@@ -19,14 +18,15 @@ use mq_types::persist::ReplicaWrite;
 use mq_types::{QuorumId, ShardId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// How many turns' writes may wait in the channel while a round is on the disk; then the shard waits.
-pub(crate) const TURNS_WAITING_MAX: usize = 64;
 /// After so long without a round the log notes what is durable; and a full disk is tried again.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// The file system is asked for its free space when so much was written since, or so much time has passed.
+const LOOK_BYTES: u64 = 1 << 20;
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A write with its number within its quorum.
 pub(crate) struct Numbered {
@@ -34,17 +34,30 @@ pub(crate) struct Numbered {
     pub(crate) write: Box<ReplicaWrite>,
 }
 
-/// What a writer works with.
+/// What makes a shard's writes durable.
 pub(crate) struct Writer {
-    pub(crate) shard: ShardId,
-    pub(crate) store: ShardStore<OsDisk>,
-    /// Ends when the shard has ended.
-    pub(crate) incoming: Receiver<Vec<Numbered>>,
-    pub(crate) inbox: Arc<Inbox>,
+    shard: ShardId,
+    store: ShardStore<OsDisk>,
+    with: WritesWith,
+    backlog: Backlog,
+    /// What the engine was told last.
+    has_room: bool,
+    /// When the file system was last looked at; `None`: not yet.
+    looked_at: Option<Instant>,
+    /// What was written since.
+    unlooked_bytes: u64,
+    /// When those that wait for room were last tried.
+    tried_at: Instant,
+    /// When something was last written that the log has not noted as durable yet.
+    unnoted_since: Option<Instant>,
+}
+
+/// What all writers share.
+#[derive(Clone)]
+pub(crate) struct WritesWith {
     pub(crate) views: Arc<Views>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) fatal: FatalHook,
-    pub(crate) space: Space,
+    pub(crate) space: Arc<Space>,
     /// Told when a replica has been moved to the trash.
     pub(crate) trashed: Arc<Notify>,
 }
@@ -59,126 +72,149 @@ struct Backlog {
 }
 
 impl Writer {
-    /// Runs until the shard has ended and everything is durable, or until the disk fails.
-    pub(crate) fn run(mut self) -> Result<(), PersistError> {
-        let result = self.work();
-        let result = match result {
-            Ok(()) => self.store.close(),
-            failed => failed,
-        };
-        if let Err(error) = &result {
-            // Nothing that depends on this write is ever answered: the inbox stays shut from here on.
-            self.inbox.close();
-            (self.fatal)(FatalError { shard: self.shard, error });
+    /// A writer that has nothing to do yet.
+    pub(crate) fn new(shard: ShardId, store: ShardStore<OsDisk>, with: WritesWith) -> Writer {
+        Writer {
+            shard,
+            store,
+            with,
+            backlog: Backlog::default(),
+            has_room: true,
+            looked_at: None,
+            unlooked_bytes: 0,
+            tried_at: Instant::now(),
+            unnoted_since: None,
         }
-        result
     }
 
-    /// Round after round, each with all that came meanwhile.
-    fn work(&mut self) -> Result<(), PersistError> {
-        let mut backlog = Backlog::default();
-        let (mut is_noted, mut has_room) = (true, true);
-        let mut tried = Instant::now();
-        loop {
-            let wait = if backlog.ready.is_empty() { QUIET } else { Duration::ZERO };
-            let came = self.incoming.recv_timeout(wait);
-            let is_last = matches!(came, Err(RecvTimeoutError::Disconnected));
-            came.into_iter().chain(self.incoming.try_iter()).for_each(|writes| backlog.push(writes));
-            if !backlog.held.is_empty() && tried.elapsed() >= QUIET {
-                backlog.retry();
-                tried = Instant::now();
-            }
-            let round = backlog.next_round();
-            if !round.is_empty() {
-                self.carry_out(round, &mut backlog)?;
-                is_noted = false;
-            } else if is_last {
-                break;
-            } else if !std::mem::replace(&mut is_noted, true) {
-                self.store.idle()?;
-            }
-            if has_room != (backlog.held.is_empty() && self.space.has_room(has_room)) {
-                has_room = !has_room;
-                self.report_room(has_room);
-            }
+    /// Takes what is to be written; [`Writer::round`] writes it.
+    pub(crate) fn take(&mut self, write: Numbered) {
+        self.backlog.push(write);
+    }
+
+    /// One round with everything that waits. Gives back what the engine is to know of it; nothing, if nothing waited.
+    pub(crate) fn round(&mut self) -> Result<Vec<Input>, PersistError> {
+        let mut done = Vec::new();
+        if !self.backlog.held.is_empty() && self.tried_at.elapsed() >= QUIET {
+            self.backlog.retry();
+            self.tried_at = Instant::now();
         }
-        if !backlog.held.is_empty() {
-            let quorums = backlog.held.len();
+        let round = self.backlog.next_round();
+        if !round.is_empty() {
+            self.carry_out(round, &mut done)?;
+            self.unnoted_since = Some(Instant::now());
+        } else if self.unnoted_since.is_some_and(|since| since.elapsed() >= QUIET) && self.note()? {
+            self.unnoted_since = None;
+        }
+        // Before the first round too: a broker may be started on a full disk.
+        let is_late = |at: Instant| at.elapsed() >= LOOK_INTERVAL;
+        if self.unlooked_bytes >= LOOK_BYTES || !self.has_room || self.looked_at.is_none_or(is_late) {
+            done.extend(self.look_for_room());
+        }
+        Ok(done)
+    }
+
+    /// To be called when the shard has ended: the last words of a clean stop.
+    pub(crate) fn close(self) -> Result<(), PersistError> {
+        if !self.backlog.held.is_empty() {
+            let quorums = self.backlog.held.len();
             tracing::warn!(shard = %self.shard, quorums, "stopping with a full disk: unacknowledged writes are dropped");
         }
-        Ok(())
+        self.store.close()
     }
 
     /// One round. If the disk has no room for all of it, each quorum's part on its own, so that only those wait
     /// which need the room.
-    fn carry_out(&mut self, round: Vec<Numbered>, backlog: &mut Backlog) -> Result<(), PersistError> {
-        if self.persist(&round)? {
+    fn carry_out(&mut self, round: Vec<Numbered>, done: &mut Vec<Input>) -> Result<(), PersistError> {
+        if self.persist(&round, done)? {
             return Ok(());
         }
         let alone = round.len() == 1;
         for part in round {
             let part = vec![part];
-            if alone || !self.persist(&part)? {
-                part.into_iter().for_each(|part| backlog.hold(part));
+            if alone || !self.persist(&part, done)? {
+                part.into_iter().for_each(|part| self.backlog.hold(part));
             }
         }
         Ok(())
     }
 
-    /// False: the disk is full, and nothing was done.
-    fn persist(&mut self, round: &[Numbered]) -> Result<bool, PersistError> {
+    /// What is done in a quiet moment. False: the disk has no room for it.
+    fn note(&mut self) -> Result<bool, PersistError> {
+        let is_noted = self.store.idle()? || (self.with.space.give_up_ballast() && self.store.idle()?);
+        // A replica that had found no room in the trash may be there now.
+        self.with.trashed.notify_one();
+        Ok(is_noted)
+    }
+
+    /// False: the disk is full, even without the ballast, and nothing was done.
+    fn persist(&mut self, round: &[Numbered], done: &mut Vec<Input>) -> Result<bool, PersistError> {
         let began = Instant::now();
         let writes = round.iter().map(|part| ReplicaWrite::clone(&part.write)).collect();
         match self.store.persist_round(writes) {
             Ok(report) => {
-                self.metrics.round(began.elapsed(), report.written_bytes);
-                self.report(round, report);
+                self.with.metrics.round(began.elapsed(), report.written_bytes);
+                self.unlooked_bytes += report.written_bytes;
+                self.report(round, report, done);
                 Ok(true)
+            }
+            Err(PersistError::DiskFull { .. }) if self.with.space.give_up_ballast() => {
+                self.store.set_reserves_ahead(false);
+                self.persist(round, done)
             }
             Err(PersistError::DiskFull { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Tells the engine what is durable; readers of new logs come first, since views rest on them.
-    fn report(&self, round: &[Numbered], report: RoundReport) {
+    /// What is durable now; readers of new logs come first, since views rest on them.
+    fn report(&self, round: &[Numbered], report: RoundReport, done: &mut Vec<Input>) {
         for part in round.iter().filter(|part| part.write.create.is_some()) {
             let quorum = part.write.quorum;
             let reader = self.store.reader(quorum).expect("the replica was made in this round");
-            self.views.set_reader(quorum, reader);
+            self.with.views.set_reader(quorum, reader);
         }
         if round.iter().any(|part| part.write.remove) {
-            self.trashed.notify_one();
+            self.with.trashed.notify_one();
         }
         let mut changed: BTreeMap<_, _> = report.changed.into_iter().collect();
-        self.inbox.push(round.iter().map(|part| {
+        done.extend(round.iter().map(|part| {
             let quorum = part.write.quorum;
             Input::Persisted { quorum, number: part.number, status: changed.remove(&quorum) }
         }));
     }
 
-    fn report_room(&self, available: bool) {
+    /// Whether there is room for records, if that has changed.
+    fn look_for_room(&mut self) -> Option<Input> {
+        self.looked_at = Some(Instant::now());
+        self.unlooked_bytes = 0;
+        let available = self.backlog.held.is_empty() && self.with.space.has_room(self.has_room);
+        self.with.metrics.set_disk_ballast(self.with.space.ballast_bytes());
+        // Also if nothing has changed: it was switched off if the ballast was given up in between.
+        self.store.set_reserves_ahead(available);
+        if available == self.has_room {
+            return None;
+        }
+        self.has_room = available;
+        self.with.metrics.set_disk_room(self.shard, available);
         if available {
             tracing::info!(shard = %self.shard, "the disk has room again: writing goes on");
         } else {
             tracing::error!(shard = %self.shard, "the disk is full: records are refused until there is room");
         }
-        self.metrics.set_disk_room(self.shard, available);
-        self.inbox.push([Input::DiskRoom { available }]);
+        Some(Input::DiskRoom { available })
     }
 }
 
 impl Backlog {
-    fn push(&mut self, writes: Vec<Numbered>) {
-        for numbered in writes {
-            if numbered.write.remove {
-                // What was to be written before the end of the replica needs no room any more.
-                self.held.remove(&numbered.write.quorum);
-            }
-            match self.held.get_mut(&numbered.write.quorum) {
-                Some(held) => held.push_back(numbered),
-                None => self.ready.push_back(numbered),
-            }
+    fn push(&mut self, numbered: Numbered) {
+        if numbered.write.remove {
+            // What was to be written before the end of the replica needs no room any more.
+            self.held.remove(&numbered.write.quorum);
+        }
+        match self.held.get_mut(&numbered.write.quorum) {
+            Some(held) => held.push_back(numbered),
+            None => self.ready.push_back(numbered),
         }
     }
 

@@ -112,6 +112,21 @@ impl ClientError {
         self.failure().map_or(ErrorReason::Unspecified, |failure| failure.reason)
     }
 
+    /// One word for it: the broker's reason, or what went wrong before or without the broker.
+    pub fn word(&self) -> &'static str {
+        match self {
+            ClientError::BadEndpoint { .. } => "BAD_ENDPOINT",
+            ClientError::BadClientId { .. } => "BAD_CLIENT_ID",
+            ClientError::Unreachable { .. } => "UNREACHABLE",
+            ClientError::Refused(failure) => failure.word(),
+            ClientError::TimedOut { .. } => "TIMED_OUT",
+            ClientError::Transport { .. } => "TRANSPORT",
+            ClientError::RecordTooLarge { .. } => "RECORD_TOO_LARGE",
+            ClientError::DeliveryTimedOut { .. } => "DELIVERY_TIMED_OUT",
+            ClientError::UnexpectedAnswer { .. } => "UNEXPECTED_ANSWER",
+        }
+    }
+
     /// The broker's refusal, if it is one.
     pub fn failure(&self) -> Option<&Failure> {
         match self {
@@ -182,6 +197,12 @@ impl Failure {
         self.metadata.get(key).map(String::as_str)
     }
 
+    /// The reason without its prefix.
+    fn word(&self) -> &'static str {
+        let name = self.reason.as_str_name();
+        name.strip_prefix(REASON_PREFIX).unwrap_or(name)
+    }
+
     /// None if no broker spoke: neither trailers nor details carry a reason.
     fn from_status(status: &Status) -> Option<Failure> {
         let info = status.get_details_error_info();
@@ -204,8 +225,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.reason.as_str_name();
-        let word = name.strip_prefix(REASON_PREFIX).unwrap_or(name);
+        let word = self.word();
         match self.message.is_empty() {
             true => f.write_str(word),
             false => write!(f, "{} ({word})", self.message),

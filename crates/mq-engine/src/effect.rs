@@ -5,7 +5,7 @@
 
 use crate::{Event, RequestId, View, api, controller::Command, controller::Image};
 use mq_types::persist::ReplicaWrite;
-use mq_types::{Index, Message, QuorumId};
+use mq_types::{Index, Message, QuorumId, ReplicaId};
 use std::sync::Arc;
 
 /// The number of a write within its quorum; grows by 1.
@@ -32,6 +32,8 @@ pub enum Effect {
     Read {
         /// The quorum.
         quorum: QuorumId,
+        /// The replica that asks.
+        replica: ReplicaId,
         /// The read's name.
         read: ReadId,
         /// The first index wanted.

@@ -48,7 +48,7 @@ pub struct Options {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// The controller's replica has no snapshot, without which its log means nothing.
-    #[error("quorum 0 has no snapshot; put its .snap file back, or replace the broker")]
+    #[error("quorum 0 has no snapshot (`mqctl log verify` names it): put it back, or replace the broker")]
     NoImage,
     /// The snapshot cannot be read.
     #[error("{0}; start a newer mq if a newer one wrote it, or replace the broker")]
@@ -164,9 +164,14 @@ impl Engine {
                 replica.persisted(number, status, turn);
                 self.remove_if_tombstoned(quorum, turn);
             }
-            Input::EntriesRead { quorum, read, entries } => {
-                if let Some(replica) = self.touch(quorum) {
+            Input::EntriesRead { quorum, replica, read, entries } => {
+                if let Some(replica) = self.touch(quorum).filter(|here| here.id() == replica) {
                     replica.entries_read(read, entries);
+                }
+            }
+            Input::Damaged { quorum, replica } => {
+                if let Some(replica) = self.touch(quorum).filter(|here| here.id() == replica) {
+                    replica.damage();
                 }
             }
             Input::Peer(message) => {

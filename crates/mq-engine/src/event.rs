@@ -61,6 +61,13 @@ pub enum Event {
         /// Why.
         reason: LostReason,
     },
+    /// A replica's log has a bad place below an intact end, and that is on record.
+    Damaged {
+        /// The quorum.
+        quorum: QuorumId,
+        /// The replica.
+        replica: ReplicaId,
+    },
     /// A peer's message was refused; it changed nothing.
     MessageRefused {
         /// The quorum.

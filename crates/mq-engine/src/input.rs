@@ -5,7 +5,7 @@
 use crate::effect::{ReadId, WriteNumber};
 use crate::{api, controller::Command, controller::Image};
 use mq_types::persist::LogStatus;
-use mq_types::{Entry, Message, QuorumId};
+use mq_types::{Entry, Message, QuorumId, ReplicaId};
 use std::sync::Arc;
 
 /// The time of a turn, as the shell read it.
@@ -46,10 +46,20 @@ pub enum Input {
     EntriesRead {
         /// The quorum.
         quorum: QuorumId,
+        /// The replica that asked; an answer for one that has been replaced since is passed over.
+        replica: ReplicaId,
         /// The read's name.
         read: ReadId,
         /// The entries, in order, from the index asked for; at least one, possibly fewer than asked.
         entries: Option<Vec<Entry>>,
+    },
+    /// A frame of a replica's log does not verify, below an end that is certain: a read or a scrub met it. May be said
+    /// any number of times.
+    Damaged {
+        /// The quorum.
+        quorum: QuorumId,
+        /// The replica whose log it is; of one that has been replaced since, nothing follows.
+        replica: ReplicaId,
     },
     /// A message from another broker's replica, its sender's identity already checked.
     Peer(Message),

@@ -253,6 +253,14 @@ impl Replica {
         }
     }
 
+    /// Its log has a bad place below an intact end. The verdict is durable before it has any other effect.
+    pub(crate) fn damage(&mut self) {
+        let is_trusted = matches!(self.phase, Phase::Waiting | Phase::Opening | Phase::Open);
+        if is_trusted && self.standing == Standing::Sound && !self.writes.has_verdict() {
+            self.writes.due().standing = Some(Standing::Damaged);
+        }
+    }
+
     /// It was deleted for good.
     pub(crate) fn remove(&mut self, turn: &mut Turn) {
         if matches!(self.phase, Phase::Removing | Phase::Gone | Phase::Creating(_)) {
@@ -383,6 +391,17 @@ impl Replica {
                 member.unmute();
             }
             self.start();
+        }
+        if settled.damaged && self.phase != Phase::Removing {
+            assert!(
+                !matches!(self.standing, Standing::Lost(_)),
+                "replica {replica} of quorum {quorum} was lost"
+            );
+            self.standing = Standing::Damaged;
+            if let Some(member) = &mut self.member {
+                member.set_damaged();
+            }
+            turn.event(Event::Damaged { quorum, replica });
         }
         if let Some(reason) = settled.lost
             && self.phase != Phase::Removing

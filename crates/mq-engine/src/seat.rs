@@ -3,6 +3,7 @@
 //! What commands mean is the controller's business; here they are proposed, applied, and told about.
 
 use crate::RequestId;
+use crate::api::Error;
 use crate::controller::{Command, Controller, Planned, Request};
 use crate::replica::{Stamper, Standpoint};
 use crate::turn::Turn;
@@ -96,6 +97,9 @@ impl Seat {
         };
         for (id, request) in requests {
             match self.controller.plan(turn.now.wall_ms, request) {
+                Ok(Planned::Command(command)) if turn.admission.disk_full && makes_replicas(&command) => {
+                    turn.reply(id, Err(Error::DiskFull));
+                }
                 Ok(Planned::Command(command)) => {
                     let index = stamper.push(Body::Command(command.encode()));
                     self.stamped.push((id, index));
@@ -156,6 +160,11 @@ impl Seat {
             due.snapshot = Some(snapshot);
         }
     }
+}
+
+/// Whether a command takes room on the disks, and more of it with every one of its kind.
+fn makes_replicas(command: &Command) -> bool {
+    matches!(command, Command::CreateTopic { .. } | Command::AddPartitions { .. })
 }
 
 /// A command's bytes; nothing for entries of other kinds.

@@ -49,6 +49,8 @@ pub(crate) struct Settled {
     pub(crate) created: bool,
     /// The controller's acceptance is on record.
     pub(crate) opened: bool,
+    /// So is a bad place in its log.
+    pub(crate) damaged: bool,
     /// So is its loss.
     pub(crate) lost: Option<LostReason>,
     /// It is gone.
@@ -100,7 +102,14 @@ impl Writes {
 
     /// Whether the verdict that the replica is lost is being written.
     pub(crate) fn is_losing(&self) -> bool {
-        self.next.standing.is_some() || self.in_flight.iter().any(|flight| flight.settled.lost.is_some())
+        matches!(self.next.standing, Some(Standing::Lost(_)))
+            || self.in_flight.iter().any(|flight| flight.settled.lost.is_some())
+    }
+
+    /// Whether a worse standing is being written, whichever.
+    pub(crate) fn has_verdict(&self) -> bool {
+        self.next.standing.is_some()
+            || self.in_flight.iter().any(|flight| flight.settled.damaged || flight.settled.lost.is_some())
     }
 
     /// Whether everything given out is durable and nothing is due.
@@ -138,6 +147,7 @@ impl Writes {
             rolled: write.roll,
             created: write.create.is_some(),
             opened: write.open,
+            damaged: write.standing == Some(Standing::Damaged),
             lost,
             removed: write.remove,
         };
@@ -181,6 +191,7 @@ impl Writes {
             all.rolled |= settled.rolled;
             all.created |= settled.created;
             all.opened |= settled.opened;
+            all.damaged |= settled.damaged;
             all.lost = settled.lost.or(all.lost);
             all.removed |= settled.removed;
         }

@@ -3,6 +3,7 @@
 //! The status has a place of its own behind the queue: a stream that failed never looks like one that ended well, also
 //! when its client left no room to say so. What is answered is the services' business.
 
+use crate::outlet::{Answers, Room};
 use crate::status::status;
 use futures::stream::{self, BoxStream, StreamExt};
 use mq_broker::api::Error;
@@ -40,6 +41,25 @@ where
     };
     let last = stream::once(ended).filter_map(|last| async move { last });
     ReceiverStream::new(queue).map(Ok).chain(last).boxed()
+}
+
+/// As [`stream`], for answers that each hold room from the budget, which goes into the body with them.
+pub(crate) fn stream_with_room<Answer, Run>(
+    waiting_max: usize,
+    answers: Answers,
+    run: impl FnOnce(mpsc::Sender<(Answer, Room)>) -> Run,
+) -> BoxStream<'static, Result<Answer, Status>>
+where
+    Answer: Send + 'static,
+    Run: Future<Output = Result<(), Status>> + Send + 'static,
+{
+    let hand_over = move |item: Result<(Answer, Room), Status>| {
+        item.map(|(answer, room)| {
+            answers.hand_over(room);
+            answer
+        })
+    };
+    stream(waiting_max, run).map(hand_over).boxed()
 }
 
 /// Runs a stream that only reads, and breaks it off when the broker stops.

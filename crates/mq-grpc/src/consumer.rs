@@ -2,10 +2,11 @@
 
 use crate::cursor::{self, Cursor};
 use crate::deadline::time_left;
+use crate::outlet::{Answers, Positions, Room};
 use crate::position::{answer_partition, check_isolation, failed_partition, from_ms, offset_spec, partition};
 use crate::record::FRAMING_BYTES;
 use crate::server::Options;
-use crate::status::{item_error, status};
+use crate::status::{item_error, refused, status};
 use crate::{fetch_stream, read};
 use futures::future::select_all;
 use futures::stream::{self, BoxStream, StreamExt};
@@ -25,6 +26,9 @@ use tonic::{Request, Response, Status, Streaming};
 pub(crate) const FETCH_BYTES_DEFAULT: usize = 1 << 20;
 /// How long a fetch waits if the request does not say.
 const FETCH_WAIT_DEFAULT_MS: u64 = 500;
+/// What the answer for one partition takes without records, in bytes; an error's words are longer, and it is counted
+/// among the records' room.
+const PARTITION_BYTES: usize = 256;
 /// Below this, in bytes, what is left of an answer is not worth a read of another partition.
 const WORTH_A_READ_BYTES: usize = 512;
 /// Partitions that are asked for an offset at the same time.
@@ -81,14 +85,19 @@ impl ConsumerService for Consumer {
     type ReadStream = BoxStream<'static, Result<v1::ReadResponse, Status>>;
 
     async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        let stream = read::serve(self.clone(), request.into_inner()).await.map_err(|error| status(&error))?;
+        let answers = Answers::of(&request);
+        let stream = read::serve(self.clone(), request.into_inner(), answers).await;
+        let stream = stream.map_err(|error| status(&error))?;
         Ok(Response::new(stream))
     }
 
     async fn fetch(&self, request: Request<v1::FetchRequest>) -> Result<Response<v1::FetchResponse>, Status> {
         let time_left = time_left(request.metadata());
-        let answered = self.long_poll(request.into_inner(), time_left).await;
-        answered.map(Response::new).map_err(|error| status(&error))
+        let answers = Answers::of(&request);
+        let answered = self.long_poll(request.into_inner(), time_left, &answers).await;
+        let (answer, room) = answered.map_err(|error| refused(&self.broker, &error))?;
+        answers.hand_over(room);
+        Ok(Response::new(answer))
     }
 
     type FetchStreamStream = BoxStream<'static, Result<v1::FetchStreamResponse, Status>>;
@@ -98,7 +107,8 @@ impl ConsumerService for Consumer {
         request: Request<Streaming<v1::FetchStreamRequest>>,
     ) -> Result<Response<Self::FetchStreamStream>, Status> {
         let no_forward = request.metadata().contains_key("mq-no-forward");
-        Ok(Response::new(fetch_stream::serve(self.clone(), request.into_inner(), no_forward)))
+        let answers = Answers::of(&request);
+        Ok(Response::new(fetch_stream::serve(self.clone(), request.into_inner(), answers, no_forward)))
     }
 
     async fn list_offsets(
@@ -106,12 +116,12 @@ impl ConsumerService for Consumer {
         request: Request<v1::ListOffsetsRequest>,
     ) -> Result<Response<v1::ListOffsetsResponse>, Status> {
         let request = request.into_inner();
-        self.check_count(request.partitions.len()).map_err(|error| status(&error))?;
-        check_isolation(request.isolation_level).map_err(|error| status(&error))?;
+        self.check_count(request.partitions.len()).map_err(|error| refused(&self.broker, &error))?;
+        check_isolation(request.isolation_level).map_err(|error| refused(&self.broker, &error))?;
         let read =
             |item: v1::PartitionOffsetSpec| Ok((partition(item.topic_partition)?, offset_spec(item.spec)?));
         let asked: Result<Vec<_>, Error> = request.partitions.into_iter().map(read).collect();
-        let asked = asked.map_err(|error| status(&error))?;
+        let asked = asked.map_err(|error| refused(&self.broker, &error))?;
         let listed = stream::iter(asked).map(|(to, spec)| self.list_one(to, spec));
         let offsets = listed.buffered(OFFSETS_CONCURRENT_MAX_COUNT).collect().await;
         Ok(Response::new(v1::ListOffsetsResponse { offsets }))
@@ -158,10 +168,13 @@ impl Consumer {
         &self,
         request: v1::FetchRequest,
         time_left: Option<Duration>,
-    ) -> Result<v1::FetchResponse, Error> {
+        answers: &Answers,
+    ) -> Result<(v1::FetchResponse, Room), Error> {
         check_isolation(request.isolation_level)?;
         let bounds = self.bounds(&request, time_left)?;
         self.check_count(request.partitions.len())?;
+        let mut followed = Positions::default();
+        answers.follow(request.partitions.len(), &mut followed)?;
         let mut opened = Vec::with_capacity(request.partitions.len());
         for item in request.partitions {
             let asked = asked(item, bounds.bytes_max)?;
@@ -172,12 +185,14 @@ impl Consumer {
             *cursor = Cursor::open(&self.broker, &asked.to, asked.start).await;
         }
         loop {
+            let room = answers.room_in_time(self.room_bytes(&opened, &bounds)).await?;
             let pass = self.read_all(&opened, &bounds).await;
             let left = bounds.until.saturating_duration_since(Instant::now());
             let enough = pass.payload_bytes >= bounds.bytes_min || pass.full || pass.failed;
             if enough || left.is_zero() || self.stopping.is_cancelled() {
-                return Ok(v1::FetchResponse { partitions: pass.answers });
+                return Ok((v1::FetchResponse { partitions: pass.answers }, room));
             }
+            drop(room); // who waits for records does not keep others from theirs
             let news = pass
                 .waiting
                 .iter()
@@ -187,6 +202,13 @@ impl Consumer {
                 () = self.stopping.cancelled() => {}
             }
         }
+    }
+
+    /// What a pass may hold at the most, in bytes: the answer, or the one batch that is larger.
+    fn room_bytes(&self, opened: &[Opened], bounds: &Bounds) -> usize {
+        let cursors = opened.iter().filter_map(|Opened { cursor, .. }| cursor.as_ref().ok());
+        let largest = cursors.map(|cursor| cursor.room_bytes(&self.broker, bounds.bytes_max)).max();
+        largest.unwrap_or(0) + opened.len() * PARTITION_BYTES
     }
 
     /// One pass over all partitions, until the answer is full.
@@ -204,7 +226,7 @@ impl Consumer {
                     let mut cursor = cursor.clone();
                     failed_at = cursor.next;
                     let answer = cursor.read(self, bounds.format, asked.bytes_max.min(left)).await;
-                    answer.map(|answer| (answer, cursor))
+                    answer.map(|read| (read.answer, cursor))
                 }
                 Err(error) => Err(error.clone()),
             };

@@ -1,12 +1,14 @@
 //! A position in one partition and the reading from there, as Read, Fetch and FetchStream all need it.
 
 use crate::consumer::Consumer;
+use crate::outlet::{Answers, COPIES, Room};
 use crate::position::{answer_partition, failed_partition};
 use crate::record;
 use crate::status::item_error;
 use bytes::BytesMut;
 use mq_broker::Broker;
 use mq_broker::api::Error;
+use mq_broker::controller::TopicConfig;
 use mq_broker::{Fetched, OffsetSpec, Resolved, TopicPartition};
 use mq_proto::v1;
 use mq_types::Offset;
@@ -14,6 +16,13 @@ use prost::Message;
 
 /// What is filled into an answer after its size was planned: numbers, tags and lengths, in bytes.
 const LATER_BYTES: usize = 64;
+
+/// What one read gave.
+pub(crate) struct Read {
+    pub(crate) answer: v1::FetchedPartition,
+    /// What it takes of the room for answers, in bytes.
+    pub(crate) held_bytes: usize,
+}
 
 /// Where a reader of one partition stands.
 #[derive(Clone, Debug)]
@@ -31,12 +40,45 @@ impl Cursor {
         to: &TopicPartition,
         start: OffsetSpec,
     ) -> Result<Cursor, Error> {
-        let at = broker.resolve(to)?;
+        let at = broker.resolve(to).inspect_err(|error| broker.refused(error))?;
         let next = match start {
             OffsetSpec::Offset(offset) => offset,
             other => broker.find_offset(&at, other).await?.offset.as_i64(),
         };
         Ok(Cursor { at, next })
+    }
+
+    /// What the next read may hold at the most, in bytes; 0 if there is nothing to read. A batch is larger only if the
+    /// topic once allowed more than it does now.
+    pub(crate) fn room_bytes(&self, broker: &Broker, bytes_max: usize) -> usize {
+        let has_more =
+            broker.view(self.at.quorum).is_some_and(|view| self.next < view.high_watermark.as_i64());
+        let batch_bytes_max = TopicConfig::of(&self.at.topic).max_message_bytes;
+        let batch_bytes_max = usize::try_from(batch_bytes_max).unwrap_or(usize::MAX);
+        if has_more { bytes_max.max(batch_bytes_max).saturating_mul(COPIES) } else { 0 }
+    }
+
+    /// As [`Cursor::read`], with room that was waited for.
+    pub(crate) async fn read_with_room(
+        &mut self,
+        consumer: &Consumer,
+        answers: &Answers,
+        format: v1::BatchFormat,
+        bytes_max: usize,
+    ) -> Result<(v1::FetchedPartition, Room), Error> {
+        let mut wanted_bytes = self.room_bytes(&consumer.broker, bytes_max);
+        loop {
+            let mut room = answers.room(wanted_bytes).await;
+            let mut ahead = self.clone();
+            let Read { answer, held_bytes } = ahead.read(consumer, format, bytes_max).await?;
+            if room.fits(held_bytes, answers) {
+                room.shrink(held_bytes);
+                *self = ahead;
+                return Ok((answer, room));
+            }
+            // More came than was thought. It is read again, once there is room for it.
+            wanted_bytes = held_bytes;
+        }
     }
 
     /// Reads what is there now and moves on. The answer has `bytes_max` at most, unless one record (or one raw batch)
@@ -46,7 +88,7 @@ impl Cursor {
         consumer: &Consumer,
         format: v1::BatchFormat,
         bytes_max: usize,
-    ) -> Result<v1::FetchedPartition, Error> {
+    ) -> Result<Read, Error> {
         let topic_partition = Some(answer_partition(&self.at));
         let envelope = v1::FetchedPartition { topic_partition, ..Default::default() };
         let bytes_max = bytes_max.saturating_sub(envelope.encoded_len() + LATER_BYTES);
@@ -57,11 +99,12 @@ impl Cursor {
             last_stable_offset: fetched.high_watermark.as_i64(),
             ..envelope
         };
-        match format {
+        let held_bytes = match format {
             v1::BatchFormat::KafkaV2 => {
                 answer.next_offset = fetched.next_offset.as_i64();
                 answer.leader_epoch = fetched.batches.last().map_or(0, mq_types::Batch::leader_epoch);
                 answer.kafka_batches = concatenate(&fetched);
+                answer.kafka_batches.len()
             }
             _ => {
                 let decoded =
@@ -69,8 +112,9 @@ impl Cursor {
                 answer.records = decoded.records;
                 answer.next_offset = decoded.next_offset;
                 answer.leader_epoch = decoded.leader_epoch;
+                decoded.held_bytes
             }
-        }
+        };
         assert!(
             answer.next_offset >= self.next,
             "a reader never steps back: {} < {}",
@@ -78,7 +122,7 @@ impl Cursor {
             self.next
         );
         self.next = answer.next_offset;
-        Ok(answer)
+        Ok(Read { answer, held_bytes: held_bytes.saturating_mul(COPIES) })
     }
 
     /// Whether reading could go on, without reading: the topic is live, and retention has not overtaken the position.

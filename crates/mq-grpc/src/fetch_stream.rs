@@ -6,12 +6,13 @@
 use crate::answers::{self, until_stopped};
 use crate::consumer::{Asked, Consumer, asked, format};
 use crate::cursor::{self, Cursor};
+use crate::outlet::{Answers, Positions, Room};
 use crate::position::{check_isolation, partition};
-use crate::status::{invalid, status};
+use crate::status::{refused, unreadable};
 use futures::future::select_all;
 use futures::stream::{BoxStream, StreamExt};
-use mq_broker::TopicPartition;
 use mq_broker::api::Error;
+use mq_broker::{Broker, TopicPartition};
 use mq_proto::v1;
 use mq_proto::v1::fetch_stream_request::Action;
 use mq_types::{ErrorCode, Offset, TopicId};
@@ -23,6 +24,8 @@ use tonic::{Status, Streaming};
 
 /// Answers that may wait for the client to receive them.
 const ANSWERS_WAITING_MAX_COUNT: usize = 2;
+/// What an answer takes that says why a partition cannot be read, in bytes.
+const ERROR_BYTES: usize = 2 << 10;
 /// How long one wait for new records lasts before everything is looked at again.
 const WAIT: Duration = Duration::from_secs(5);
 /// How long a partition rests after a passing failure.
@@ -44,12 +47,16 @@ struct Leg {
 
 struct FetchStream {
     consumer: Consumer,
+    /// Room for what is answered.
+    room: Answers,
     format: v1::BatchFormat,
     /// The client follows leaders itself and wants to hear of them.
     no_forward: bool,
     /// `None`: not counted.
     credit_bytes: Option<i64>,
     legs: BTreeMap<Key, Leg>,
+    /// Places for as many legs as there were at the most.
+    followed: Positions,
     /// Whose turn it was last: the next pass begins behind it, so that no partition starves the others.
     turn: Option<Key>,
 }
@@ -58,35 +65,45 @@ struct FetchStream {
 pub(crate) fn serve(
     consumer: Consumer,
     requests: Streaming<v1::FetchStreamRequest>,
+    room: Answers,
     no_forward: bool,
 ) -> BoxStream<'static, Result<v1::FetchStreamResponse, Status>> {
     let stopping = consumer.stopping.clone();
-    answers::stream(ANSWERS_WAITING_MAX_COUNT, |answers| {
-        until_stopped(stopping, run(consumer, requests, no_forward, answers))
+    answers::stream_with_room(ANSWERS_WAITING_MAX_COUNT, room.clone(), |answers| {
+        until_stopped(stopping, run(consumer, requests, room, no_forward, answers))
     })
 }
 
 async fn run(
     consumer: Consumer,
     mut requests: Streaming<v1::FetchStreamRequest>,
+    room: Answers,
     no_forward: bool,
-    answers: mpsc::Sender<v1::FetchStreamResponse>,
+    answers: mpsc::Sender<(v1::FetchStreamResponse, Room)>,
 ) -> Result<(), Status> {
-    let first = requests.message().await?.and_then(|request| request.action);
+    let broker = consumer.broker.clone();
+    let first = requests
+        .message()
+        .await
+        .map_err(|broken| unreadable(&broker, broken))?
+        .and_then(|request| request.action);
     let Some(Action::Start(start)) = first else {
-        return Err(invalid("action", "the first message of a FetchStream is `start`"));
+        let problem = "the first message of a FetchStream is `start`".to_owned();
+        return Err(refused(&broker, &Error::InvalidRequest { field: "action", problem }));
     };
-    let mut stream = FetchStream::start(consumer, start, no_forward).map_err(|error| status(&error))?;
+    let mut stream =
+        FetchStream::start(consumer, start, room, no_forward).map_err(|error| refused(&broker, &error))?;
     let mut open = true;
     loop {
         let rest = match stream.next_answer().await {
-            Next::Answer(fetched) => {
-                if answers.send(v1::FetchStreamResponse { fetched: Some(*fetched) }).await.is_err() {
+            Next::Answer(fetched, room) => {
+                let answer = v1::FetchStreamResponse { fetched: Some(*fetched) };
+                if answers.send((answer, room)).await.is_err() {
                     return Ok(()); // the client has gone
                 }
                 // Changes that came meanwhile go first: after a seek, answers of before only cost the client.
-                while let Some(request) = ready(&mut requests, &mut open).await? {
-                    stream.change(request).map_err(|error| status(&error))?;
+                while let Some(request) = ready(&broker, &mut requests, &mut open).await? {
+                    stream.change(request).map_err(|error| refused(&broker, &error))?;
                 }
                 continue;
             }
@@ -97,8 +114,8 @@ async fn run(
             return Ok(()); // half-closed, and nothing can ever be granted again
         }
         tokio::select! {
-            request = requests.message(), if open => match request? {
-                Some(request) => stream.change(request).map_err(|error| status(&error))?,
+            request = requests.message(), if open => match request.map_err(|broken| unreadable(&broker, broken))? {
+                Some(request) => stream.change(request).map_err(|error| refused(&broker, &error))?,
                 None => open = false,
             },
             () = stream.wait(rest) => {}
@@ -108,6 +125,7 @@ async fn run(
 
 /// A request that is there already, if there is one.
 async fn ready(
+    broker: &Broker,
     requests: &mut Streaming<v1::FetchStreamRequest>,
     open: &mut bool,
 ) -> Result<Option<v1::FetchStreamRequest>, Status> {
@@ -116,7 +134,9 @@ async fn ready(
     }
     match futures::poll!(requests.next()) {
         std::task::Poll::Pending => Ok(None),
-        std::task::Poll::Ready(Some(request)) => request.map(Some),
+        std::task::Poll::Ready(Some(request)) => {
+            request.map(Some).map_err(|broken| unreadable(broker, broken))
+        }
         std::task::Poll::Ready(None) => {
             *open = false;
             Ok(None)
@@ -126,13 +146,18 @@ async fn ready(
 
 /// What a pass over the partitions gave.
 enum Next {
-    Answer(Box<v1::FetchedPartition>),
+    Answer(Box<v1::FetchedPartition>, Room),
     Wait,
     Rest,
 }
 
 impl FetchStream {
-    fn start(consumer: Consumer, start: v1::FetchStart, no_forward: bool) -> Result<FetchStream, Error> {
+    fn start(
+        consumer: Consumer,
+        start: v1::FetchStart,
+        room: Answers,
+        no_forward: bool,
+    ) -> Result<FetchStream, Error> {
         check_isolation(start.isolation_level)?;
         if start.credit_bytes < 0 {
             return Err(Error::InvalidRequest {
@@ -142,10 +167,12 @@ impl FetchStream {
         }
         let mut stream = FetchStream {
             consumer,
+            room,
             format: format(start.format)?,
             no_forward,
             credit_bytes: (start.credit_bytes > 0).then_some(start.credit_bytes),
             legs: BTreeMap::new(),
+            followed: Positions::default(),
             turn: None,
         };
         stream.seek(start.partitions, 0)?;
@@ -191,7 +218,8 @@ impl FetchStream {
             self.legs.insert(key, Leg { asked, correlation_id, cursor: None, resting: false });
             self.consumer.check_count(self.legs.len())?;
         }
-        Ok(())
+        let more = self.legs.len().saturating_sub(self.followed.count());
+        self.room.follow(more, &mut self.followed)
     }
 
     fn remove(&mut self, partitions: Vec<v1::TopicPartition>) -> Result<(), Error> {
@@ -214,21 +242,22 @@ impl FetchStream {
         };
         for range in ranges {
             for (key, leg) in self.legs.range_mut(range).filter(|(_, leg)| !leg.resting) {
-                let mut answer = match leg.read(&self.consumer, self.format, credit).await {
+                let read = leg.read(&self.consumer, &self.room, self.format, credit).await;
+                let (mut answer, room) = match read {
                     Ok(None) => continue,
                     Ok(Some(answer)) => answer,
                     Err(error) if passes(&error, self.no_forward) => {
                         passing_failure = true;
                         continue;
                     }
-                    Err(error) => leg.fail(&self.consumer, &error),
+                    Err(error) => (leg.fail(&self.consumer, &error), self.room.room(ERROR_BYTES).await),
                 };
                 let cost = i32::try_from(cursor::payload_bytes(&answer)).unwrap_or(i32::MAX);
                 self.credit_bytes = self.credit_bytes.map(|balance| balance - i64::from(cost));
                 answer.credit_bytes = cost;
                 answer.correlation_id = leg.correlation_id;
                 self.turn = Some(key.clone());
-                return Next::Answer(Box::new(answer));
+                return Next::Answer(Box::new(answer), room);
             }
         }
         if passing_failure { Next::Rest } else { Next::Wait }
@@ -261,9 +290,10 @@ impl Leg {
     async fn read(
         &mut self,
         consumer: &Consumer,
+        room: &Answers,
         format: v1::BatchFormat,
         credit: bool,
-    ) -> Result<Option<v1::FetchedPartition>, Error> {
+    ) -> Result<Option<(v1::FetchedPartition, Room)>, Error> {
         if self.cursor.is_none() {
             self.cursor = Some(Cursor::open(&consumer.broker, &self.asked.to, self.asked.start).await?);
         }
@@ -272,8 +302,8 @@ impl Leg {
             return cursor.check(&consumer.broker).map(|()| None);
         }
         let from = cursor.next;
-        let answer = cursor.read(consumer, format, self.asked.bytes_max).await?;
-        Ok((answer.next_offset > from).then_some(answer))
+        let (answer, room) = cursor.read_with_room(consumer, room, format, self.asked.bytes_max).await?;
+        Ok((answer.next_offset > from).then_some((answer, room)))
     }
 
     /// Rests, and says why.

@@ -4,13 +4,17 @@
 
 mod admin;
 mod answers;
+mod calls;
 mod cluster;
+mod connections;
 mod consumer;
 mod cursor;
 mod deadline;
 mod fetch_stream;
 mod group;
 mod intake;
+mod outlet;
+mod permission;
 mod position;
 mod produce_stream;
 mod producer;
@@ -18,5 +22,7 @@ mod read;
 mod record;
 mod server;
 mod status;
+mod workers;
 
+pub use permission::{Permission, permission};
 pub use server::{Options, Server};

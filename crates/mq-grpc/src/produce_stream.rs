@@ -4,8 +4,9 @@
 //! and stops reading while the window is full. A client that sends but does not receive is cut off.
 
 use crate::answers;
+use crate::outlet::Answers;
 use crate::producer::{Producer, Submitted};
-use crate::status::{item_error, status, stopping};
+use crate::status::{item_error, status, stopping, unreadable};
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, FuturesOrdered, StreamExt};
 use mq_broker::WhenFull;
@@ -17,9 +18,13 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 /// Answers that may wait for the client to receive them.
-const ANSWERS_WAITING_MAX_COUNT: usize = 256;
+const ANSWERS_WAITING_MAX_COUNT: usize = 64;
 /// Requests in flight on one stream, whatever their size.
 const REQUESTS_INFLIGHT_MAX_COUNT: usize = 4096;
+/// So many requests in flight take room for their answers together; the first ones need none.
+const ANSWERS_PER_ROOM_COUNT: usize = 64;
+/// That room, in bytes.
+const ROOM_BYTES: usize = ANSWERS_PER_ROOM_COUNT << 10;
 /// How long an answer may wait for its client once the broker is stopping.
 const STOPPING_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -31,18 +36,21 @@ type InFlight = BoxFuture<'static, (v1::ProduceStreamResponse, usize)>;
 pub(crate) fn serve(
     producer: Producer,
     requests: Streaming<v1::ProduceStreamRequest>,
+    room: Answers,
 ) -> BoxStream<'static, Result<v1::ProduceStreamResponse, Status>> {
-    answers::stream(ANSWERS_WAITING_MAX_COUNT, |answers| run(producer, requests, answers))
+    answers::stream(ANSWERS_WAITING_MAX_COUNT, |answers| run(producer, requests, room, answers))
 }
 
 async fn run(
     producer: Producer,
     mut requests: Streaming<v1::ProduceStreamRequest>,
+    room_of_answers: Answers,
     answers: mpsc::Sender<v1::ProduceStreamResponse>,
 ) -> Result<(), Status> {
     let window_bytes = producer.options.produce_stream_window_bytes;
     let mut in_flight: FuturesOrdered<InFlight> = FuturesOrdered::new();
     let mut held_bytes = 0;
+    let mut rooms = Vec::new();
     let mut first = true;
     // How the stream will end, once everything is answered; `None` while more requests may come.
     let mut ended: Option<Result<(), Status>> = None;
@@ -53,7 +61,14 @@ async fn run(
             return ended;
         }
         let open = ended.is_none();
-        let room = held_bytes < window_bytes && in_flight.len() < REQUESTS_INFLIGHT_MAX_COUNT;
+        let rooms_wanted = in_flight.len() / ANSWERS_PER_ROOM_COUNT;
+        rooms.truncate(rooms_wanted + 1);
+        if rooms.len() < rooms_wanted {
+            rooms.extend(room_of_answers.room_now(ROOM_BYTES));
+        }
+        let room = held_bytes < window_bytes
+            && in_flight.len() < REQUESTS_INFLIGHT_MAX_COUNT
+            && rooms.len() >= rooms_wanted;
         tokio::select! {
             Some((mut answer, bytes)) = in_flight.next(), if !in_flight.is_empty() => {
                 held_bytes -= bytes;
@@ -70,7 +85,7 @@ async fn run(
                 }
                 Ok(None) => ended = Some(Ok(())),
                 // The transport broke, or a message was malformed.
-                Err(broken) => ended = Some(Err(broken)),
+                Err(broken) => ended = Some(Err(unreadable(&producer.broker, broken))),
             },
             () = producer.stopping.cancelled(), if open => ended = Some(Err(stopping())),
         }
@@ -84,6 +99,7 @@ async fn submit(producer: &Producer, request: v1::ProduceStreamRequest, bytes: u
         Some(request) => producer.submit(request, WhenFull::Wait, None).await,
         None => Err(Error::InvalidRequest { field: "request", problem: "it is missing".to_owned() }),
     };
+    let submitted = submitted.inspect_err(|error| producer.broker.refused(error));
     Box::pin(async move { (answer(correlation_id, submitted).await, bytes) })
 }
 

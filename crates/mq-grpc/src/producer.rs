@@ -1,11 +1,12 @@
 //! ProducerService: one request, one answer; the pipelined form is in `produce_stream`.
 
 use crate::deadline::time_left;
+use crate::outlet::Answers;
 use crate::position::{topic_id, topic_name};
 use crate::produce_stream;
 use crate::record;
 use crate::server::Options;
-use crate::status::{item_error, partly_appended, status, unimplemented};
+use crate::status::{item_error, partly_appended, refused, status, unimplemented};
 use futures::stream::BoxStream;
 use mq_broker::api::{Acks, Durability, Error, Produced};
 use mq_broker::controller::TopicConfig;
@@ -81,7 +82,9 @@ impl Producer {
             let handed_over = tokio::time::timeout(timeout, self.broker.produce(produce, when_full)).await;
             let outcome = handed_over.unwrap_or_else(|_| {
                 let what = format!("had no room for this batch for {} ms", timeout.as_millis());
-                Err(Error::Overloaded { what, retry_after_ms: RETRY_AFTER_MS })
+                let error = Error::Overloaded { what, retry_after_ms: RETRY_AFTER_MS };
+                self.broker.refused(&error);
+                Err(error)
             });
             parts.push(Part {
                 to: crate::position::answer_partition(&at),
@@ -235,7 +238,7 @@ impl ProducerService for Producer {
     ) -> Result<Response<v1::ProduceResponse>, Status> {
         let time_left = time_left(request.metadata());
         let submitted = self.submit(request.into_inner(), WhenFull::Refuse, time_left).await;
-        let submitted = submitted.map_err(|error| status(&error))?;
+        let submitted = submitted.map_err(|error| refused(&self.broker, &error))?;
         match submitted.answer().await {
             (response, None) => Ok(Response::new(response)),
             (response, Some(error)) if error.code() == ErrorCode::PartlyAppended => {
@@ -251,7 +254,8 @@ impl ProducerService for Producer {
         &self,
         request: Request<Streaming<v1::ProduceStreamRequest>>,
     ) -> Result<Response<Self::ProduceStreamStream>, Status> {
-        Ok(Response::new(produce_stream::serve(self.clone(), request.into_inner())))
+        let room = Answers::of(&request);
+        Ok(Response::new(produce_stream::serve(self.clone(), request.into_inner(), room)))
     }
 
     async fn init_producer(

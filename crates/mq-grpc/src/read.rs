@@ -5,6 +5,7 @@
 use crate::answers::{self, until_stopped};
 use crate::consumer::Consumer;
 use crate::cursor::Cursor;
+use crate::outlet::{Answers, Positions, Room};
 use crate::position::{check_isolation, offset_spec, topic_name};
 use crate::status::status;
 use futures::future::select_all;
@@ -33,6 +34,9 @@ struct Read {
     /// All partitions, also those created later (unless the read has a stop, which is fixed at the call).
     grows: bool,
     legs: Vec<Leg>,
+    room: Answers,
+    /// Places for the legs.
+    followed: Positions,
     /// The metadata's revision when the topic was last looked at.
     seen: Index,
 }
@@ -57,6 +61,7 @@ struct Place {
 pub(crate) async fn serve(
     consumer: Consumer,
     request: v1::ReadRequest,
+    room: Answers,
 ) -> Result<BoxStream<'static, Result<v1::ReadResponse, Status>>, Error> {
     check_isolation(request.isolation_level)?;
     let start = request.start.map_or(Ok(OffsetSpec::Earliest), |start| offset_spec(Some(start)))?;
@@ -75,10 +80,19 @@ pub(crate) async fn serve(
     let to = TopicPartition { topic: topic.clone(), partition: first, topic_id: None };
     let resolved = consumer.broker.resolve(&to)?.topic;
     let grows = chosen.is_empty() && stop.is_none();
-    let mut read = Read { consumer, topic, topic_id: resolved.id, grows, legs: Vec::new(), seen };
+    let mut read = Read {
+        consumer,
+        topic,
+        topic_id: resolved.id,
+        grows,
+        legs: Vec::new(),
+        room: room.clone(),
+        followed: Positions::default(),
+        seen,
+    };
     let partitions = if chosen.is_empty() { (0..resolved.partitions.len() as i64).collect() } else { chosen };
     for partition in partitions {
-        read.add(partition, start, stop);
+        read.add(partition, start, stop)?;
         let leg = read.legs.last_mut().expect("it was just added");
         if let Err(error) = leg.find(&read.consumer.broker).await
             && !error.code().retriable()
@@ -87,24 +101,33 @@ pub(crate) async fn serve(
         }
     }
     let stopping = read.consumer.stopping.clone();
-    Ok(answers::stream(ANSWERS_WAITING_MAX_COUNT, |answers| {
-        until_stopped(stopping, async move { read.run(&answers).await.map_err(|error| status(&error)) })
+    Ok(answers::stream_with_room(ANSWERS_WAITING_MAX_COUNT, room.clone(), |answers| {
+        until_stopped(
+            stopping,
+            async move { read.run(&answers, &room).await.map_err(|error| status(&error)) },
+        )
     }))
 }
 
 impl Read {
-    fn add(&mut self, partition: i64, start: OffsetSpec, stop: Option<OffsetSpec>) {
+    fn add(&mut self, partition: i64, start: OffsetSpec, stop: Option<OffsetSpec>) -> Result<(), Error> {
+        self.room.follow(1, &mut self.followed)?;
         let to = TopicPartition { topic: self.topic.clone(), partition, topic_id: Some(self.topic_id) };
         self.legs.push(Leg { to, start, stop, place: None });
+        Ok(())
     }
 
-    async fn run(mut self, answers: &mpsc::Sender<v1::ReadResponse>) -> Result<(), Error> {
+    async fn run(
+        mut self,
+        answers: &mpsc::Sender<(v1::ReadResponse, Room)>,
+        room: &Answers,
+    ) -> Result<(), Error> {
         loop {
             self.look_at_topic()?;
             let mut sent = false;
             let mut rest = None;
             for leg in self.legs.iter_mut().filter(|leg| !leg.done()) {
-                match leg.read(&self.consumer).await {
+                match leg.read(&self.consumer, room).await {
                     Ok(None) => {}
                     Ok(Some(answer)) => {
                         sent = true;
@@ -142,7 +165,7 @@ impl Read {
         let count = broker.resolve(&to)?.topic.partitions.len();
         if self.grows {
             for partition in self.legs.len()..count {
-                self.add(partition as i64, OffsetSpec::Earliest, None);
+                self.add(partition as i64, OffsetSpec::Earliest, None)?;
             }
         }
         Ok(())
@@ -183,14 +206,19 @@ impl Leg {
     }
 
     /// The next records before the stop, if there are any now.
-    async fn read(&mut self, consumer: &Consumer) -> Result<Option<v1::ReadResponse>, Error> {
+    async fn read(
+        &mut self,
+        consumer: &Consumer,
+        room: &Answers,
+    ) -> Result<Option<(v1::ReadResponse, Room)>, Error> {
         let place = self.find(&consumer.broker).await?;
         if place.stop.is_some_and(|stop| place.cursor.next >= stop) {
             return Ok(None);
         }
         let from = place.cursor.next;
         let bytes_max = consumer.stream_bytes_max();
-        let fetched = place.cursor.read(consumer, v1::BatchFormat::Records, bytes_max).await?;
+        let read = place.cursor.read_with_room(consumer, room, v1::BatchFormat::Records, bytes_max);
+        let (fetched, room) = read.await?;
         let mut records = fetched.records;
         let mut next_offset = fetched.next_offset;
         if let Some(stop) = place.stop.filter(|stop| next_offset > *stop) {
@@ -200,11 +228,12 @@ impl Leg {
         if next_offset == from {
             return Ok(None);
         }
-        Ok(Some(v1::ReadResponse {
+        let answer = v1::ReadResponse {
             topic_partition: fetched.topic_partition,
             records,
             next_offset,
             high_watermark: fetched.high_watermark,
-        }))
+        };
+        Ok(Some((answer, room)))
     }
 }

@@ -1,6 +1,7 @@
 //! Decoded records: the API's messages to stored batches and back.
 
 use crate::position::{from_ms, to_ms};
+use bytes::{Bytes, BytesMut};
 use mq_broker::Fetched;
 use mq_broker::api::Error;
 use mq_proto::v1;
@@ -11,44 +12,79 @@ use prost::Message;
 /// What an answer spends at the most on a message in it beyond that message: its tag and its length, in bytes.
 pub(crate) const FRAMING_BYTES: usize = 6;
 
+/// Records that lie in buffers with so many times their bytes are copied out of them, so that a few records do not keep
+/// all that a batch decompressed to.
+const WASTE_FACTOR_MAX: usize = 2;
+
 /// Records of one partition, and where to go on.
 pub(crate) struct Decoded {
     pub(crate) records: Vec<v1::Record>,
     pub(crate) next_offset: i64,
     /// Of the last record; 0 without records.
     pub(crate) leader_epoch: i32,
+    /// What all of it keeps in memory, in bytes.
+    pub(crate) held_bytes: usize,
 }
 
 /// Decodes what was fetched, from `start` on, until `bytes_max` is reached; at least one record if there is one.
-/// Counted are the bytes of the answer and the memory of decoded headers, which may be many times larger.
+/// Counted are the bytes of the answer and the memory of what was decoded, which may be many times larger.
 pub(crate) fn decode(
     fetched: &Fetched,
     start: i64,
     bytes_max: usize,
     decompressed_bytes_max: usize,
 ) -> Result<Decoded, Error> {
-    let mut records = Vec::new();
-    let mut leader_epoch = 0;
-    let mut taken_bytes = 0;
-    for batch in &fetched.batches {
+    let mut decoded = Decoded {
+        records: Vec::new(),
+        next_offset: fetched.next_offset.as_i64(),
+        leader_epoch: 0,
+        held_bytes: 0,
+    };
+    let mut buffers_bytes = 0;
+    'all: for batch in &fetched.batches {
         let corrupt = |what: String| Error::CorruptLog { offset: batch.base_offset(), what };
-        for record in batch.records(decompressed_bytes_max).map_err(|error| corrupt(error.to_string()))? {
+        let records = batch.records(decompressed_bytes_max).map_err(|error| corrupt(error.to_string()))?;
+        buffers_bytes += records.data_bytes();
+        for record in records {
             let record = record.map_err(|error| corrupt(error.to_string()))?;
             let offset = record.offset.as_i64();
             if offset < start {
                 continue;
             }
             let message = message(record);
-            let bytes = size_bytes(&message) + message.headers.len() * size_of::<v1::Header>();
-            if taken_bytes + bytes > bytes_max && !records.is_empty() {
-                return Ok(Decoded { records, next_offset: offset, leader_epoch });
+            let bytes = size_bytes(&message)
+                + size_of::<v1::Record>()
+                + message.headers.len() * size_of::<v1::Header>();
+            if decoded.held_bytes + bytes > bytes_max && !decoded.records.is_empty() {
+                decoded.next_offset = offset;
+                break 'all;
             }
-            taken_bytes += bytes;
-            leader_epoch = batch.leader_epoch();
-            records.push(message);
+            decoded.held_bytes += bytes;
+            decoded.leader_epoch = batch.leader_epoch();
+            decoded.records.push(message);
         }
     }
-    Ok(Decoded { records, next_offset: fetched.next_offset.as_i64(), leader_epoch })
+    if buffers_bytes > decoded.held_bytes * WASTE_FACTOR_MAX {
+        copy_out(&mut decoded.records);
+    } else {
+        decoded.held_bytes = decoded.held_bytes.max(buffers_bytes);
+    }
+    Ok(decoded)
+}
+
+/// Moves what the records say into one buffer of their own.
+fn copy_out(records: &mut [v1::Record]) {
+    let fields = |record: &mut v1::Record, act: &mut dyn FnMut(&mut Bytes)| {
+        let values = record.headers.iter_mut().filter_map(|header| header.value.as_mut());
+        record.key.as_mut().into_iter().chain(record.value.as_mut()).chain(values).for_each(act);
+    };
+    let mut all = BytesMut::new();
+    for record in records {
+        fields(record, &mut |field| {
+            all.extend_from_slice(field);
+            *field = all.split().freeze();
+        });
+    }
 }
 
 /// Builds one batch of records; together they may have `bytes_max` before compression.
@@ -97,3 +133,6 @@ fn message(record: Record) -> v1::Record {
         offset: record.offset.as_i64(),
     }
 }
+
+#[cfg(test)]
+mod tests;

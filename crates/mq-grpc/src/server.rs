@@ -1,10 +1,13 @@
 //! The gRPC server: all services on one port, with the limits that keep strangers from hurting it.
 
 use crate::admin::Admin;
+use crate::calls::Calls;
 use crate::cluster::Cluster;
+use crate::connections::{Connection, Connections};
 use crate::consumer::Consumer;
 use crate::group::Group;
 use crate::intake::Intake;
+use crate::outlet::Outlet;
 use crate::producer::Producer;
 use crate::status::add_reason;
 use http::{HeaderName, Method};
@@ -16,14 +19,13 @@ use mq_proto::v1::group_service_server::GroupServiceServer;
 use mq_proto::v1::producer_service_server::ProducerServiceServer;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
-use tonic::transport::server::TcpIncoming;
+use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
-use tower::util::{MapRequestLayer, MapResponseLayer};
+use tower::ServiceBuilder;
 use tower_http::cors::{Any, CorsLayer};
 
 /// Limits of the front end. Every one has a unit in its name.
@@ -47,6 +49,21 @@ pub struct Options {
     pub request_partitions_max_count: usize,
     /// Calls open at once on one connection; further ones wait at the client.
     pub connection_streams_max_count: u32,
+    /// Connections open at once; further ones are closed as soon as they are accepted.
+    pub connections_max_count: usize,
+    /// Threads that connections are served on, each connection on one; 0: on the caller's runtime. Default: the cores.
+    pub threads_count: usize,
+    /// Calls open at once on all connections, beyond the first four of each; further ones are refused.
+    pub calls_max_count: usize,
+    /// How long a new connection may take to say what it speaks, in ms.
+    pub handshake_ms_max: u64,
+    /// What all connections together may send ahead of being read, beyond 64 KiB each, in bytes.
+    pub windows_bytes_max: usize,
+    /// Partitions that all open reads together follow, beyond the first sixteen of each connection; further ones are
+    /// refused.
+    pub positions_max_count: usize,
+    /// Bytes of answers that were read from the log and not yet sent.
+    pub answers_bytes_max: usize,
 }
 
 impl Default for Options {
@@ -61,30 +78,21 @@ impl Default for Options {
             answers_unread_ms_max: 30_000,
             request_partitions_max_count: 10_000,
             connection_streams_max_count: 256,
+            connections_max_count: 1_000,
+            threads_count: std::thread::available_parallelism().map_or(1, usize::from),
+            calls_max_count: 4_096,
+            handshake_ms_max: 10_000,
+            windows_bytes_max: 256 << 20,
+            positions_max_count: 50_000,
+            answers_bytes_max: 256 << 20,
         }
     }
 }
 
 /// Room for what surrounds a request's payload, in bytes.
 const ENVELOPE_BYTES: usize = 64 << 10;
-/// The receiver's frame size decides throughput: the default of 16 KiB costs half of it.
-const FRAME_BYTES: u32 = 256 << 10;
 /// So many requests of the largest size may be arriving at the same time; more wait for their turn.
 const LARGEST_REQUESTS_ARRIVING_MAX_COUNT: usize = 16;
-/// Flow-control window of one stream, in bytes.
-const STREAM_WINDOW_BYTES: u32 = 16 << 20;
-/// Flow-control window of one connection, in bytes.
-const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
-/// Header lists beyond this are refused, in bytes.
-const HEADER_LIST_BYTES_MAX: u32 = 8 << 10;
-/// Streams that we reset after a client's error, before the connection is closed.
-const LOCAL_ERROR_RESETS_MAX_COUNT: usize = 100;
-/// Streams reset by the client before we accepted them, before the connection is closed.
-const PENDING_ACCEPT_RESETS_MAX_COUNT: usize = 20;
-/// A connection without traffic is asked for a sign of life so often.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-/// A connection that gives none for so long is closed.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The gRPC front end of one broker.
 pub struct Server {
@@ -101,14 +109,7 @@ impl Server {
     /// Serves on this listener until `stopped` is ready. Then nothing new is accepted, health turns NOT_SERVING, long
     /// polls are answered, streams end with UNAVAILABLE, and it returns when the last connection has ended: a client
     /// that does not receive can delay that, so the caller should not wait for ever. Dropping it cuts streams off.
-    ///
-    /// # Errors
-    /// The listener failed.
-    pub async fn serve(
-        self,
-        listener: TcpListener,
-        stopped: impl Future<Output = ()> + Send,
-    ) -> Result<(), tonic::transport::Error> {
+    pub async fn serve(self, listener: TcpListener, stopped: impl Future<Output = ()> + Send) {
         let (broker, options) = (self.broker, self.options);
         let stopping = CancellationToken::new();
         let _cut_off = stopping.clone().drop_guard();
@@ -118,33 +119,10 @@ impl Server {
         let consumer =
             Consumer { broker: broker.clone(), options: options.clone(), stopping: stopping.clone() };
         let admin = AdminServiceServer::new(Admin { broker: broker.clone(), options: options.clone() });
-        let cluster = Cluster { broker, options: options.clone() };
+        let cluster = Cluster { broker: broker.clone(), options: options.clone() };
         let (reporter, health_service) = tonic_health::server::health_reporter();
         report(&reporter, ServingStatus::Serving).await;
-        let stopped = async move {
-            stopped.await;
-            stop_serving(reporter).await;
-            stopping.cancel();
-        };
-        let intake = Intake::new(decode_bytes_max, LARGEST_REQUESTS_ARRIVING_MAX_COUNT);
-        let meter = move |request: http::Request<tonic::body::Body>| request.map(|body| intake.meter(body));
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        tonic::transport::Server::builder()
-            .accept_http1(true) // grpc-web
-            .max_frame_size(FRAME_BYTES)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_concurrent_streams(options.connection_streams_max_count)
-            .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
-            .http2_max_local_error_reset_streams(Some(LOCAL_ERROR_RESETS_MAX_COUNT))
-            .http2_max_pending_accept_reset_streams(Some(PENDING_ACCEPT_RESETS_MAX_COUNT))
-            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .layer(cors())
-            .layer(tonic_web::GrpcWebLayer::new())
-            .layer(MapResponseLayer::new(add_reason::<tonic::body::Body>))
-            .layer(MapRequestLayer::new(meter))
-            .add_service(health_service)
+        let routes = Routes::new(health_service)
             .add_service(reflection().build_v1().expect("our own descriptors are well formed"))
             .add_service(reflection().build_v1alpha().expect("our own descriptors are well formed"))
             .add_service(producer)
@@ -152,31 +130,60 @@ impl Server {
             .add_service(admin)
             .add_service(ClusterServiceServer::new(cluster))
             .add_service(GroupServiceServer::new(Group))
-            .serve_with_incoming_shutdown(incoming, stopped)
-            .await
+            .prepare();
+        let outlet =
+            Arc::new(Outlet::new(options.answers_bytes_max, decode_bytes_max, options.positions_max_count));
+        let intake = Intake::new(decode_bytes_max, LARGEST_REQUESTS_ARRIVING_MAX_COUNT, broker.clone());
+        let (refusing, counting) = (broker.clone(), broker);
+        let (calls_max, outlet_of_calls) = (options.calls_max_count, Arc::clone(&outlet));
+        let calls = ServiceBuilder::new()
+            .layer_fn(move |inner| {
+                Calls::new(inner, calls_max, Arc::clone(&outlet_of_calls), counting.clone())
+            })
+            .layer(cors())
+            .layer(tonic_web::GrpcWebLayer::new())
+            .map_response(move |response: http::Response<tonic::body::Body>| add_reason(&refusing, response))
+            .map_request(move |request: http::Request<tonic::body::Body>| meter(&intake, request))
+            .service(routes);
+        let stopped = async move {
+            stopped.await;
+            stop_serving(reporter).await;
+            stopping.cancel();
+        };
+        let requests_share_bytes = Intake::share_bytes(decode_bytes_max, LARGEST_REQUESTS_ARRIVING_MAX_COUNT);
+        Connections::new(&options, outlet, requests_share_bytes).serve(listener, calls, stopped).await;
     }
 }
 
+/// The request with a body that is read only as far as the budget allows.
+fn meter(intake: &Intake, request: http::Request<tonic::body::Body>) -> http::Request<tonic::body::Body> {
+    let share = Arc::clone(&Connection::of(&request).requests_share);
+    let holds = request.uri().path().ends_with("/ProduceStream");
+    request.map(|body| intake.meter(body, share, holds))
+}
+
 /// What grpc.health.v1 knows: the whole server, and every service.
-const HEALTH_OF: [&str; 6] = [
+const HEALTH_OF: [&str; 5] = [
     "",
     ProducerServiceServer::<Producer>::NAME,
     ConsumerServiceServer::<Consumer>::NAME,
     AdminServiceServer::<Admin>::NAME,
     ClusterServiceServer::<Cluster>::NAME,
-    GroupServiceServer::<Group>::NAME,
 ];
+/// Known, but not built.
+const NOT_SERVED: &str = GroupServiceServer::<Group>::NAME;
 
 async fn report(reporter: &HealthReporter, status: ServingStatus) {
     for name in HEALTH_OF {
         reporter.set_service_status(name, status).await;
     }
+    reporter.set_service_status(NOT_SERVED, ServingStatus::NotServing).await;
 }
 
 /// Tells those who watch, and lets go of them: they would hold their connections.
 async fn stop_serving(mut reporter: HealthReporter) {
     report(&reporter, ServingStatus::NotServing).await;
-    for name in HEALTH_OF {
+    for name in HEALTH_OF.into_iter().chain([NOT_SERVED]) {
         reporter.clear_service_status(name).await;
     }
 }

@@ -3,6 +3,7 @@
 //! A failed call says why three times: in google.rpc status details, in plain trailers (`mq-reason`, `mq-retriable`,
 //! `mq-retry-after-ms`) for clients without google/rpc, and in words.
 
+use mq_broker::Broker;
 use mq_broker::api::Error;
 use mq_proto::v1;
 use mq_types::ErrorCode;
@@ -30,6 +31,12 @@ pub(crate) fn status(error: &Error) -> Status {
     build(error, None)
 }
 
+/// As [`status`], for what is refused here, before the broker was asked: it is counted.
+pub(crate) fn refused(broker: &Broker, error: &Error) -> Status {
+    broker.refused(error);
+    status(error)
+}
+
 /// As [`status`], with what was appended and what was not in the details, unless that is too much for trailers.
 pub(crate) fn partly_appended(error: &Error, response: &v1::ProduceResponse) -> Status {
     let fits = response.encoded_len() <= RESPONSE_BYTES_MAX;
@@ -44,6 +51,17 @@ pub(crate) fn stopping() -> Status {
 /// The status of a request that names a field wrongly.
 pub(crate) fn invalid(field: &'static str, problem: impl Into<String>) -> Status {
     status(&Error::InvalidRequest { field, problem: problem.into() })
+}
+
+/// The status of a stream whose next request could not be read: with a reason, if it is one of the client's making.
+pub(crate) fn unreadable(broker: &Broker, broken: Status) -> Status {
+    match broken.code() {
+        Code::InvalidArgument if broken.metadata().get(REASON).is_none() => {
+            let problem = broken.message().to_owned();
+            refused(broker, &Error::InvalidRequest { field: "message", problem })
+        }
+        _ => broken,
+    }
 }
 
 /// The status of what is not built yet.
@@ -115,16 +133,22 @@ fn trailers(error: &Error) -> MetadataMap {
     trailers
 }
 
-/// Gives a reason to the UNIMPLEMENTED of calls that this version does not even know: without one, a client would have
-/// to take it for a proxy's.
-pub(crate) fn add_reason<Body>(mut response: http::Response<Body>) -> http::Response<Body> {
+/// Gives a reason to what is refused before one of our services sees it, calls that this version does not even know and
+/// messages that are none: without one, a client would have to take it for a proxy's.
+pub(crate) fn add_reason<Body>(broker: &Broker, mut response: http::Response<Body>) -> http::Response<Body> {
     let headers = response.headers_mut();
-    let is_unimplemented =
-        Status::from_header_map(headers).is_some_and(|it| it.code() == Code::Unimplemented);
-    if is_unimplemented && !headers.contains_key(REASON) {
-        let error = Error::Unimplemented { what: "this call".to_owned() };
-        headers.extend(trailers(&error).into_headers());
+    if headers.contains_key(REASON) {
+        return response;
     }
+    let error = match Status::from_header_map(headers).map(|status| status.code()) {
+        Some(Code::Unimplemented) => Error::Unimplemented { what: "this call".to_owned() },
+        Some(Code::InvalidArgument) => {
+            Error::InvalidRequest { field: "message", problem: "it cannot be read".to_owned() }
+        }
+        _ => return response,
+    };
+    broker.refused(&error);
+    headers.extend(trailers(&error).into_headers());
     response
 }
 

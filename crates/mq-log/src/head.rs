@@ -159,7 +159,10 @@ impl Head {
         });
         let runs = TermRuns::from_stored(runs.collect()).ok_or(BadHead::Corrupt)?;
         let consistent = runs.last_term() == header.term
-            && runs.runs().last().is_some_and(|run| run.first_index <= header.index)
+            && runs
+                .runs()
+                .last()
+                .is_some_and(|run| run.first_index <= header.index && run.base_offset <= header.base_offset)
             && header.commit <= header.synced
             && header.synced <= header.index;
         if !consistent {

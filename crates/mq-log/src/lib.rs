@@ -4,9 +4,10 @@
 //! term, vote and membership are opaque values that it keeps and gives back.
 //!
 //! Reading order: [`ShardStore`] (what a shard's writer calls), `round` (the one order in which a round becomes
-//! durable), `log` and `segment`, `frame` (the bytes), `recovery`, [`Reader`].
+//! durable), `log` and `segment`, `frame` (the bytes), `recovery`, [`repair`], [`Reader`], `scrub`.
 
 mod active;
+mod cached_tail;
 pub mod disk;
 mod frame;
 mod head;
@@ -18,10 +19,12 @@ mod options;
 mod paths;
 mod reader;
 mod recovery;
+pub mod repair;
 mod replica_recovery;
 mod reserve;
 mod round;
 mod salts;
+mod scrub;
 mod segment;
 mod shard_store;
 mod snapshot;
@@ -35,6 +38,7 @@ mod walk;
 
 pub use disk::{Disk, DiskFile, MemDisk, OsDisk};
 pub use options::Options;
-pub use reader::{ReadBatches, ReadError, Reader};
+pub use reader::{BadPlace, ReadBatches, ReadError, Reader};
 pub use recovery::{OpenError, ShardOpen, open};
+pub use scrub::{ScrubOptions, ScrubPlace, ScrubStep, Scrubbed, Scrubber};
 pub use shard_store::{PersistError, RoundReport, ShardStore};

@@ -114,6 +114,8 @@ impl Opening {
 /// What executing an opening leaves behind.
 #[derive(Debug)]
 pub(crate) struct Sealed<F: DiskFile> {
+    /// What of it was written and still counts as cached.
+    pub(crate) cached: Option<(F, Range<u64>)>,
     /// The segment that was active until now; it may have been dropped too.
     pub(crate) file: F,
     pub(crate) index_file: F,
@@ -176,7 +178,7 @@ impl<D: Disk> Log<D> {
     ) -> io::Result<Log<D>> {
         let active = Active::begin(files.0, files.1, head, allocated)?;
         let log = Log::with_active(disk, head, active, options);
-        log.publish(false);
+        log.publish(true, false);
         Ok(log)
     }
 
@@ -326,9 +328,10 @@ impl<D: Disk> Log<D> {
             prev_appended_at_ms: previous.appended_at_ms,
             runs: self.runs.clone(),
         };
-        let old = std::mem::replace(&mut self.active, Active::begin(files.0, files.1, &head, allocated)?);
+        let mut old = std::mem::replace(&mut self.active, Active::begin(files.0, files.1, &head, allocated)?);
         self.next_number = opening.number.0 + 1;
-        Ok(Sealed { file: old.file, index_file: old.index_file, path, index_path, dropped })
+        let cached = old.take_cached(0);
+        Ok(Sealed { cached, file: old.file, index_file: old.index_file, path, index_path, dropped })
     }
 
     /// Makes `previous` the last entry.
@@ -420,12 +423,18 @@ impl<D: Disk> Log<D> {
         LogStatus { start: self.start, segments: self.segment_infos() }
     }
 
-    /// Shows readers what is durable now.
-    pub(crate) fn publish(&self, gone: bool) {
-        let segments =
-            self.sealed.iter().cloned().chain(std::iter::once(Arc::new(self.active.segment()))).collect();
+    /// Shows readers what is durable now. `is_changed`: more than the end of the active segment may be new.
+    pub(crate) fn publish(&self, is_changed: bool, gone: bool) {
+        let active = Arc::new(self.active.segment());
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
-        *view = View { start: self.start, segments, gone };
+        view.gone = gone;
+        match view.segments.last_mut() {
+            Some(last) if !is_changed && last.number == active.number => *last = active,
+            _ => {
+                view.start = self.start;
+                view.segments = self.sealed.iter().cloned().chain(std::iter::once(active)).collect();
+            }
+        }
     }
 }
 

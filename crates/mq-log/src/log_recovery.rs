@@ -1,5 +1,6 @@
 //! Finding a replica's log on open: which segments are there, where the newest one ends, and whether that end can be
-//! trusted. It writes nothing but the sparse index; what follows from what it found is `recovery`'s business.
+//! trusted. It writes nothing but the sparse index (to look at a log, not even that); what follows from what it found
+//! is `recovery`'s business.
 
 use crate::Options;
 use crate::active::Active;
@@ -11,6 +12,7 @@ use crate::recovery::{OpenError, io_failed};
 use crate::segment::{self, Segment, SegmentEnd};
 use crate::sparse_index::{self, Found, POINT_BYTES, Point, Points};
 use crate::state_record::{ReplicaState, SegmentState};
+use crate::state_recovery::Purpose;
 use crate::walk::{Depth, Step, Walker};
 use mq_types::persist::LostReason;
 use mq_types::{Index, TermRuns};
@@ -46,10 +48,15 @@ pub(crate) fn find<D: Disk>(
     state: &ReplicaState,
     evidence: Option<Index>,
     options: &Options,
+    purpose: Purpose,
 ) -> Result<FoundLog<D::File>, OpenError> {
     let dir = paths::replica_dir(state.quorum, state.replica);
     let mut found = FoundLog { sealed: Vec::new(), newest: None, runs: None, is_torn: false, lost: None };
-    match disk.sync_dir(&dir) {
+    let there = match purpose {
+        Purpose::Recovery => disk.sync_dir(&dir),
+        Purpose::Inspection => disk.list(&dir).map(drop),
+    };
+    match there {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             found.lost = Some(LostReason::MissingSegment);
             return Ok(found);
@@ -66,8 +73,8 @@ pub(crate) fn find<D: Disk>(
             }
         }
     }
-    match find_newest(disk, &dir, state, newest)? {
-        Some((head, active)) => find_end(&mut found, head, active, state, evidence, options)
+    match find_newest(disk, &dir, state, newest, purpose)? {
+        Some((head, active)) => find_end(&mut found, head, active, state, evidence, options, purpose)
             .map_err(io_failed("read", &segment::segment_path(&dir, newest.first_index, newest.number)))?,
         None => found.lost = Some(LostReason::MissingSegment),
     }
@@ -80,16 +87,16 @@ fn open_listed<D: Disk>(
     path: &Path,
     state: &ReplicaState,
     listed: &SegmentState,
-    is_newest: bool,
+    is_to_be_synced: bool,
 ) -> Result<Option<(D::File, Head)>, OpenError> {
     let file = match disk.open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(io_failed("open", path))?,
     };
-    if is_newest {
+    if is_to_be_synced && cfg!(not(mq_mutant = "no_sync_on_open")) {
         // What is read back must be durable before it counts.
         file.sync_data().map_err(io_failed("sync", path))?;
-        file.drop_cached().map_err(io_failed("drop the cache of", path))?;
+        file.drop_cached(0..u64::MAX).map_err(io_failed("drop the cache of", path))?;
     }
     let head = match Head::read(&file).map_err(io_failed("read", path))? {
         Ok(head) => head,
@@ -134,13 +141,21 @@ fn find_newest<D: Disk>(
     dir: &Path,
     state: &ReplicaState,
     listed: &SegmentState,
+    purpose: Purpose,
 ) -> Result<Option<Newest<D::File>>, OpenError> {
     let path = segment::segment_path(dir, listed.first_index, listed.number);
-    let Some((file, head)) = open_listed(disk, &path, state, listed, true)? else { return Ok(None) };
+    let is_to_be_synced = purpose == Purpose::Recovery;
+    let Some((file, head)) = open_listed(disk, &path, state, listed, is_to_be_synced)? else {
+        return Ok(None);
+    };
     let index_path: PathBuf = segment::index_path(dir, listed.first_index, listed.number);
-    let index_file = match disk.open(&index_path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create(&index_path),
-        other => other,
+    let index_file = match (disk.open(&index_path), purpose) {
+        (Err(error), Purpose::Recovery) if error.kind() == io::ErrorKind::NotFound => {
+            disk.create(&index_path)
+        }
+        // Nothing is made for a look: the segment's file stands in, which is never taken for an index.
+        (Err(error), Purpose::Inspection) if error.kind() == io::ErrorKind::NotFound => Ok(file.clone()),
+        (other, _) => other,
     };
     let index_file = index_file.map_err(io_failed("open", &index_path))?;
     Ok(Some((head.clone(), Active::found(file, index_file, &head))))
@@ -163,14 +178,25 @@ fn find_end<F: DiskFile>(
     state: &ReplicaState,
     evidence: Option<Index>,
     options: &Options,
+    purpose: Purpose,
 ) -> io::Result<()> {
     let len = active.file.len_bytes()?;
-    let start = walk_start(&active, evidence.unwrap_or(Index(0)).max(head.prev_index), len)?;
+    let mut start = walk_start(&active, evidence.unwrap_or(Index(0)).max(head.prev_index), len)?;
     let runs = runs_before(&active, &head, &start)?;
+    if runs.is_none() {
+        // Something before the point is bad. Without the terms from there on, what lies behind it is of no use: the
+        // log is walked from its head, and ends where that is.
+        start = WalkStart { points: 0, point: None, known: start.known };
+    }
+    let mut runs = runs.unwrap_or_else(|| head.runs.clone());
     active.points = start.points;
-    active.index_file.set_len(sparse_index::point_position(start.points))?;
-    if start.points == 0 {
-        active.index_file.write_at(0, &mut [io::IoSlice::new(&sparse_index::encode_header(&head.salt))])?;
+    if purpose == Purpose::Recovery {
+        active.index_file.set_len(sparse_index::point_position(start.points))?;
+        if start.points == 0 {
+            active
+                .index_file
+                .write_at(0, &mut [io::IoSlice::new(&sparse_index::encode_header(&head.salt))])?;
+        }
     }
     let first =
         Walker::new(active.file.clone(), active.seed.clone(), active.frames_at, len, Some(active.head))
@@ -178,8 +204,11 @@ fn find_end<F: DiskFile>(
     if let Step::Frame(frame) = &first {
         active.first_appended_at_ms = Some(frame.header.appended_at_ms);
     }
-    let mut runs = runs;
-    let bad = walk_to_end(&mut active, &start, &mut runs, len, options.index_interval_bytes)?;
+    let (bad, points) = walk_to_end(&mut active, &start, &mut runs, len, options.index_interval_bytes)?;
+    if purpose == Purpose::Recovery && !points.is_empty() {
+        sparse_index::write_points(&active.index_file, active.points, &points)?;
+        active.points += (points.len() / POINT_BYTES) as u64;
+    }
     let last = active.last.index;
     let durable = start
         .known
@@ -191,10 +220,10 @@ fn find_end<F: DiskFile>(
         false => Behind::default(),
     };
     found.is_torn = !behind.all_zeros;
-    if durable > last || behind.synced > last || runs.is_none() {
+    if durable > last || behind.synced > last {
         found.lost.get_or_insert(LostReason::CorruptEnd);
     }
-    found.runs = runs;
+    found.runs = Some(runs);
     found.newest = Some((head, active));
     Ok(())
 }
@@ -251,6 +280,10 @@ fn runs_before<F: DiskFile>(
         loop {
             let Step::Frame(frame) = walker.step()? else { return Ok(None) };
             if frame.header.term > term {
+                let last = runs.runs().last().expect("a head has the term before its segment");
+                if frame.header.index <= last.first_index || frame.header.base_offset < last.base_offset {
+                    return Ok(None);
+                }
                 runs.append(frame.header.index, frame.header.term, frame.header.base_offset);
                 break;
             }
@@ -259,33 +292,34 @@ fn runs_before<F: DiskFile>(
             }
         }
     }
-    Ok(Some(runs))
+    let last = runs.runs().last().expect("a head has the term before its segment");
+    let goes_on = until.term == last.term
+        && until.index >= last.first_index.max(head.prev_index.next())
+        && until.base_offset >= last.base_offset;
+    Ok(goes_on.then_some(runs))
 }
 
-/// Walks to the last good frame and makes the index points on the way. Gives back whether something bad follows.
+/// Walks to the last good frame. Gives back whether something bad follows, and the index points for what it met.
 fn walk_to_end<F: DiskFile>(
     active: &mut Active<F>,
     start: &WalkStart,
-    runs: &mut Option<TermRuns>,
+    runs: &mut TermRuns,
     len: u64,
     index_interval_bytes: u64,
-) -> io::Result<bool> {
+) -> io::Result<(bool, Vec<u8>)> {
     let (position, previous) = match &start.point {
         Some(point) => (point.position, None),
         None => (active.frames_at, Some(active.head)),
     };
-    let mut walker = Walker::new(active.file.clone(), active.seed.clone(), position, len, previous);
-    // Without a point the whole segment is walked; what is known to be durable need not be read in full.
-    walker.set_depth(if previous.is_some() { Depth::Headers } else { Depth::Whole }, READ_AHEAD_BYTES);
+    // Whether there was a point to begin at must make no difference, so records are read wherever the walk passes.
+    let mut walker = Walker::new(active.file.clone(), active.seed.clone(), position, len, previous)
+        .read(Depth::Whole, READ_AHEAD_BYTES);
     let mut points = Vec::new();
     let mut next_point_at = active.frames_at;
     if let Some(point) = &start.point {
         next_point_at = point.position + index_interval_bytes;
     }
     let bad = loop {
-        if walker.previous().is_some_and(|header| header.index >= start.known) {
-            walker.set_depth(Depth::Whole, READ_AHEAD_BYTES);
-        }
         match walker.step()? {
             Step::End => break false,
             Step::Bad => break true,
@@ -294,12 +328,7 @@ fn walk_to_end<F: DiskFile>(
                     points.extend_from_slice(&Point::of(&frame.header, frame.position).encode(&active.seed));
                     next_point_at = frame.position + index_interval_bytes;
                 }
-                let is_known = runs.as_ref().is_some_and(|runs| {
-                    runs.runs().last().is_some_and(|run| run.first_index >= frame.header.index)
-                });
-                if let Some(runs) = runs
-                    && !is_known
-                {
+                if runs.runs().last().is_none_or(|run| run.first_index < frame.header.index) {
                     runs.append(frame.header.index, frame.header.term, frame.header.base_offset);
                 }
                 active.last = frame.header;
@@ -308,12 +337,8 @@ fn walk_to_end<F: DiskFile>(
             }
         }
     };
-    if !points.is_empty() {
-        sparse_index::write_points(&active.index_file, active.points, &points)?;
-        active.points += (points.len() / POINT_BYTES) as u64;
-    }
     active.next_point_at = next_point_at;
-    Ok(bad)
+    Ok((bad, points))
 }
 
 /// What lies behind the last good frame.
@@ -337,29 +362,48 @@ pub(crate) fn look_behind<F: DiskFile>(
     from: u64,
     last_index: Index,
 ) -> io::Result<Behind> {
-    let mut behind = Behind::default();
+    let mut synced = Index(0);
+    let all_zeros = scan(
+        file,
+        seed,
+        from,
+        |header| header.synced > last_index && header.synced < header.index,
+        |header| synced = synced.max(header.synced),
+    )?;
+    Ok(Behind { all_zeros, synced })
+}
+
+/// Gives every verified frame from a position on to `found`, wherever it begins, if its header `is_wanted`. Returns
+/// whether there are nothing but zeros.
+pub(crate) fn scan<F: DiskFile>(
+    file: &F,
+    seed: &Seed,
+    from: u64,
+    is_wanted: impl Fn(&FrameHeader) -> bool,
+    mut found: impl FnMut(&FrameHeader),
+) -> io::Result<bool> {
     let len = file.len_bytes()?;
+    let mut all_zeros = true;
     let mut position = from;
     while position < len {
         // The chunks overlap, so that no header lies across two of them unseen.
         let chunk = file.read_at(position, SCAN_CHUNK_BYTES + HEADER_BYTES)?;
-        behind.all_zeros &= chunk.iter().all(|byte| *byte == 0);
+        all_zeros &= chunk.iter().all(|byte| *byte == 0);
         let starts = chunk.len().saturating_sub(HEADER_BYTES - 1).min(SCAN_CHUNK_BYTES);
         for at in 0..starts {
             if chunk[at + MAGIC_AT..at + MAGIC_AT + 2] != MAGIC {
                 continue;
             }
             let bytes = chunk[at..at + HEADER_BYTES].try_into().expect("a header's bytes");
-            let Some(header) = FrameHeader::decode(bytes) else { continue };
-            if header.synced <= last_index || header.synced >= header.index {
+            if FrameHeader::decode(bytes).filter(&is_wanted).is_none() {
                 continue;
             }
             let mut walker = Walker::new(file.clone(), seed.clone(), position + at as u64, len, None);
             if let Step::Frame(frame) = walker.step()? {
-                behind.synced = behind.synced.max(frame.header.synced);
+                found(&frame.header);
             }
         }
         position += SCAN_CHUNK_BYTES as u64;
     }
-    Ok(behind)
+    Ok(all_zeros)
 }

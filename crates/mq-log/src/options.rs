@@ -13,6 +13,8 @@ pub struct Options {
     pub index_interval_bytes: u64,
     /// The size at which a shard's state files are written anew with nothing but what still counts.
     pub state_log_size_bytes_max: u64,
+    /// How much of what was written last stays in the page cache, in each shard; 0: the kernel decides alone.
+    pub cached_tail_bytes_max: u64,
     /// The source of the segments' salts. Drawn anew at every start by whoever has randomness: whoever can guess a
     /// salt can forge a frame inside a record.
     pub salt_seed: [u8; 32],
@@ -28,6 +30,7 @@ impl Options {
             preallocate_step_bytes: 16 << 20,
             index_interval_bytes: 16 << 10,
             state_log_size_bytes_max: 64 << 20,
+            cached_tail_bytes_max: 128 << 20,
             salt_seed,
         }
     }

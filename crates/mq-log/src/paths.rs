@@ -5,6 +5,8 @@
 //! quorums/<quorum>-<replica>/<first_index>-<number>.seg  .idx
 //! quorums/<quorum>-<replica>/<index>.snap
 //! trash/<quorum>-<replica>/                        removed replicas
+//! quarantine/<quorum>-<replica>/                   what a repair has cut off, kept for a person
+//! quarantine/state-<shard>-<generation>.a  .b      state files that a repair has read past
 //! ```
 
 use mq_types::{Index, QuorumId, ReplicaId, SegmentNumber, ShardId};
@@ -13,6 +15,7 @@ use std::path::{Path, PathBuf};
 pub(crate) const STATE: &str = "state";
 pub(crate) const QUORUMS: &str = "quorums";
 pub(crate) const TRASH: &str = "trash";
+pub(crate) const QUARANTINE: &str = "quarantine";
 
 /// The endings of the two copies of a state file.
 pub(crate) const STATE_COPIES: [&str; 2] = ["a", "b"];
@@ -33,6 +36,16 @@ pub(crate) fn replica_dir(quorum: QuorumId, replica: ReplicaId) -> PathBuf {
 
 pub(crate) fn trash_dir(quorum: QuorumId, replica: ReplicaId) -> PathBuf {
     Path::new(TRASH).join(replica_name(quorum, replica))
+}
+
+pub(crate) fn quarantine_dir(quorum: QuorumId, replica: ReplicaId) -> PathBuf {
+    Path::new(QUARANTINE).join(replica_name(quorum, replica))
+}
+
+/// Where a state file goes that is bad in both copies.
+pub(crate) fn quarantined_state_file(path: &Path) -> PathBuf {
+    let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+    Path::new(QUARANTINE).join(parts.join("-"))
 }
 
 /// A file of a replica's directory.

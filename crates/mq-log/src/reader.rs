@@ -6,25 +6,34 @@
 use crate::frame::FrameHeader;
 use crate::log::View;
 use crate::paths;
-use crate::segment::{Segment, Target};
+use crate::segment::{Segment, SegmentEnd, Target};
+use crate::sparse_index::Point;
 use crate::walk::{Depth, Frame, Step, Walker};
 use crate::{Disk, DiskFile};
 use mq_types::{Batch, Body, Entry, EntryMeta, Index, Offset, Position, QuorumId, ReplicaId, Term};
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
+/// How far behind a bad frame a read looks for the next good one, in bytes: more than lies between two index points, so
+/// that what is behind it can be found without it.
+const PASS_BYTES_MAX: u64 = 1 << 20;
+
 /// Reads one replica's log. Cheap to clone; all clones see the same log.
 #[derive(Debug)]
 pub struct Reader<D: Disk> {
-    disk: D,
-    dir: PathBuf,
-    view: Arc<RwLock<View<D::File>>>,
+    pub(crate) disk: D,
+    quorum: QuorumId,
+    replica: ReplicaId,
+    pub(crate) dir: PathBuf,
+    pub(crate) view: Arc<RwLock<View<D::File>>>,
 }
 
 impl<D: Disk> Clone for Reader<D> {
     fn clone(&self) -> Self {
-        Reader { disk: self.disk.clone(), dir: self.dir.clone(), view: self.view.clone() }
+        let (disk, dir, view) = (self.disk.clone(), self.dir.clone(), self.view.clone());
+        Reader { disk, quorum: self.quorum, replica: self.replica, dir, view }
     }
 }
 
@@ -47,18 +56,8 @@ pub enum ReadError {
         log_start: Offset,
     },
     /// Stored bytes do not verify: this copy is damaged there.
-    #[error(
-        "{} is damaged at byte {position} (offset {offset}): read another replica; `mqctl log verify` says more",
-        .file.display()
-    )]
-    Corrupt {
-        /// The file.
-        file: PathBuf,
-        /// The position of the bad frame.
-        position: Position,
-        /// The offset that its first record has or would have.
-        offset: Offset,
-    },
+    #[error("{0}; read another replica, or go on behind it; `mqctl log verify` says more")]
+    Corrupt(BadPlace),
     /// The replica has been removed.
     #[error("this replica has been removed")]
     Gone,
@@ -72,40 +71,101 @@ pub enum ReadError {
     },
 }
 
+/// A place in a log whose bytes do not verify.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadPlace {
+    /// The segment's file, below the disk's root.
+    pub file: PathBuf,
+    /// Where the bad frame begins.
+    pub position: Position,
+    /// The first offset that cannot be read because of it.
+    pub offset: Offset,
+    /// The first offset behind it that can; the same as `offset` if it holds no records.
+    pub end_offset: Offset,
+}
+
+impl fmt::Display for BadPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, end) = (self.offset.0, self.end_offset.0);
+        write!(f, "{} is damaged at byte {}: ", self.file.display(), self.position)?;
+        match end.saturating_sub(first) {
+            0 => write!(f, "an entry without records, before offset {first}"),
+            1 => write!(f, "offset {first} cannot be read from it"),
+            _ => write!(f, "offsets {first} to {} cannot be read from it", end - 1),
+        }
+    }
+}
+
 /// A frame that a search stands at.
 struct Cursor<F: DiskFile> {
     walker: Walker<F>,
     file: PathBuf,
+    /// The segment's end.
+    end: SegmentEnd,
 }
 
 impl<F: DiskFile> Cursor<F> {
     /// The next frame; `None` at the segment's end.
     fn next(&mut self) -> Result<Option<Frame>, ReadError> {
-        match self.walker.step() {
-            Ok(Step::Frame(frame)) => Ok(Some(frame)),
-            Ok(Step::End) => Ok(None),
-            Ok(Step::Bad) => Err(self.corrupt()),
-            Err(source) => Err(ReadError::Io { file: self.file.clone(), source }),
-        }
-    }
-
-    fn corrupt(&self) -> ReadError {
-        ReadError::Corrupt {
-            file: self.file.clone(),
-            position: Position(self.walker.position()),
-            offset: self.walker.offset(),
-        }
-    }
-
-    /// Walks on to the first frame for which `is_wanted`, and stands before it.
-    fn seek(&mut self, is_wanted: impl Fn(&FrameHeader) -> bool) -> Result<Option<Frame>, ReadError> {
-        while let Some(frame) = self.next()? {
-            if is_wanted(&frame.header) {
-                self.walker.back_to(&frame);
-                return Ok(Some(frame));
+        match self.walker.step().map_err(|source| self.failed(source))? {
+            Step::Frame(frame) => Ok(Some(frame)),
+            Step::End => self.at_end(),
+            Step::Bad => {
+                let next = self.behind_bad()?;
+                Err(self.corrupt(next.as_ref()))
             }
         }
-        Ok(None)
+    }
+
+    /// Nothing more, provided that the frame before is the segment's last: nobody is to miss what should be here.
+    fn at_end(&self) -> Result<Option<Frame>, ReadError> {
+        let is_last = |header: FrameHeader| header.index == self.end.last_index;
+        if self.walker.previous().is_some_and(is_last) { Ok(None) } else { Err(self.corrupt(None)) }
+    }
+
+    /// The frame behind a bad one, if it is near.
+    fn behind_bad(&self) -> Result<Option<Frame>, ReadError> {
+        let found = self.walker.behind_bad().and_then(|from| self.walker.scan(from, from + PASS_BYTES_MAX));
+        found.map_err(|source| self.failed(source))
+    }
+
+    fn corrupt(&self, next: Option<&Frame>) -> ReadError {
+        let offset = self.walker.offset();
+        let end_offset = next.map_or(self.end.end_offset, |frame| frame.header.base_offset).max(offset);
+        let position = Position(self.walker.position());
+        ReadError::Corrupt(BadPlace { file: self.file.clone(), position, offset, end_offset })
+    }
+
+    fn failed(&self, source: io::Error) -> ReadError {
+        ReadError::Io { file: self.file.clone(), source }
+    }
+
+    /// Walks on to the first frame for which `is_wanted`, and stands before it. What is bad on the way is passed over
+    /// if the target lies behind it.
+    fn seek(
+        &mut self,
+        target: Target,
+        is_wanted: impl Fn(&FrameHeader) -> bool,
+    ) -> Result<Option<Frame>, ReadError> {
+        loop {
+            match self.walker.step().map_err(|source| self.failed(source))? {
+                Step::Frame(frame) if is_wanted(&frame.header) => {
+                    self.walker.back_to(&frame);
+                    return Ok(Some(frame));
+                }
+                Step::Frame(_) => {}
+                Step::End => return self.at_end(),
+                Step::Bad => {
+                    let next = self.behind_bad()?;
+                    let passes =
+                        |frame: &&Frame| target.is_at_or_after(&Point::of(&frame.header, frame.position));
+                    match next.as_ref().filter(passes) {
+                        Some(next) => self.walker.pass_to(next.position),
+                        None => return Err(self.corrupt(next.as_ref())),
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -116,7 +176,17 @@ impl<D: Disk> Reader<D> {
         replica: ReplicaId,
         view: Arc<RwLock<View<D::File>>>,
     ) -> Reader<D> {
-        Reader { disk, dir: paths::replica_dir(quorum, replica), view }
+        Reader { disk, quorum, replica, dir: paths::replica_dir(quorum, replica), view }
+    }
+
+    /// Whose log it is.
+    pub fn quorum(&self) -> QuorumId {
+        self.quorum
+    }
+
+    /// Which replica of the quorum: ids are never reused.
+    pub fn replica(&self) -> ReplicaId {
+        self.replica
     }
 
     /// Whole batches from the one that holds `from` (or the next one) on, all below `until`, at most `max_bytes`
@@ -235,14 +305,14 @@ impl<D: Disk> Reader<D> {
     ) -> Result<Option<Cursor<D::File>>, ReadError> {
         let file = segment.path(&self.dir);
         match segment.walk_towards(&self.disk, &self.dir, target) {
-            Ok(walker) => Ok(Some(Cursor { walker, file })),
+            Ok(walker) => Ok(Some(Cursor { walker, file, end: segment.end })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(ReadError::Io { file, source }),
         }
     }
 
     /// The error for a segment whose file is not there any more.
-    fn missing(&self, segment: &Segment<D::File>) -> ReadError {
+    pub(crate) fn missing(&self, segment: &Segment<D::File>) -> ReadError {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
         let listed = view.segments.iter().any(|other| other.number == segment.number);
         match (view.gone, listed) {
@@ -262,7 +332,7 @@ impl<D: Disk> Reader<D> {
     ) -> Result<Option<FrameHeader>, ReadError> {
         for segment in self.segments(target)? {
             let Some(mut cursor) = self.cursor(&segment, target)? else { return Err(self.missing(&segment)) };
-            if let Some(frame) = cursor.seek(&is_wanted)? {
+            if let Some(frame) = cursor.seek(target, &is_wanted)? {
                 return Ok(Some(frame.header));
             }
         }
@@ -285,7 +355,7 @@ impl<D: Disk> Reader<D> {
                 return if taken { Ok(()) } else { Err(self.missing(&segment)) };
             };
             if !begun {
-                let Some(frame) = cursor.seek(&is_wanted)? else { continue };
+                let Some(frame) = cursor.seek(target, &is_wanted)? else { continue };
                 // Enough for what is asked, and for the first one in any case.
                 let frames = frame.header.frame_bytes() as usize;
                 cursor.walker.set_depth(Depth::Whole, max_bytes.max(frames));

@@ -3,13 +3,14 @@
 //! A crash inside it changes nothing that counts: new segments are listed by no record until the new state files
 //! are durable, and old state files go only after that.
 
+use crate::cached_tail::CachedTail;
 use crate::disk::Disk;
 use crate::replica_recovery::{Recovery, recover};
 use crate::salts::Salts;
 use crate::shard_store::{Replica, ShardStore};
 use crate::state_log::{StateIoError, StateLog};
 use crate::state_record::{Opening, StateBatch};
-use crate::state_recovery::Purpose;
+use crate::state_recovery::{FoundState, Purpose};
 use crate::{Options, paths, state_recovery, trash};
 use mq_types::persist::{RecoveredReplica, Standing};
 use mq_types::{Index, QuorumId, ReplicaId, SegmentNumber, ShardId};
@@ -57,6 +58,19 @@ pub enum OpenError {
         /// How many replicas were found.
         replicas: usize,
     },
+    /// The state files say what no broker ever writes.
+    #[error(
+        "the state files say that replicas {} and {} of quorum {quorum} both live here, and a broker never has two of \
+         one quorum. The broker must not start from them. Replace the broker (an empty data directory, then move its \
+         replicas)",
+        .replicas[0], .replicas[1]
+    )]
+    TwoReplicas {
+        /// The quorum.
+        quorum: QuorumId,
+        /// Its replicas.
+        replicas: [ReplicaId; 2],
+    },
     /// A newer version of mq wrote this.
     #[error("{} has format version {version}, and this mq reads up to {known}: start a newer mq", .file.display())]
     NewerFormat {
@@ -96,14 +110,30 @@ impl From<StateIoError> for OpenError {
 /// Opens all shards of the data directory that is the disk's root, one store each, in order. What comes back is
 /// durable.
 pub fn open<D: Disk>(disk: D, options: Options) -> Result<Vec<ShardOpen<D>>, OpenError> {
-    let options = Arc::new(options);
+    let present = prepare(&disk)?;
+    let state = state_recovery::read(&disk, present.len(), Purpose::Recovery)?;
+    open_state(disk, options, &present, state, &BTreeMap::new())
+}
+
+/// Makes the directories that must be there, and what is in them durable. Gives back the replicas' directories.
+pub(crate) fn prepare<D: Disk>(disk: &D) -> Result<BTreeSet<(QuorumId, ReplicaId)>, OpenError> {
     for directory in [paths::STATE, paths::QUORUMS, paths::TRASH] {
-        make_directory(&disk, Path::new(directory))?;
+        make_directory(disk, Path::new(directory))?;
     }
-    sync(&disk, Path::new(""))?;
-    sync(&disk, Path::new(paths::QUORUMS))?;
-    let present = replica_directories(&disk)?;
-    let mut state = state_recovery::read(&disk, present.len(), Purpose::Recovery)?;
+    sync(disk, Path::new(""))?;
+    sync(disk, Path::new(paths::QUORUMS))?;
+    replica_directories(disk)
+}
+
+/// Opens what these state files name. `consents`: which lost replicas are to be cut, and after which index.
+pub(crate) fn open_state<D: Disk>(
+    disk: D,
+    options: Options,
+    present: &BTreeSet<(QuorumId, ReplicaId)>,
+    mut state: FoundState,
+    consents: &BTreeMap<(QuorumId, ReplicaId), Index>,
+) -> Result<Vec<ShardOpen<D>>, OpenError> {
+    let options = Arc::new(options);
     // A removed replica is forgotten once its directory is gone from here.
     state.replicas.retain(|ids, record| record.standing != Standing::Gone || present.contains(ids));
 
@@ -111,12 +141,11 @@ pub fn open<D: Disk>(disk: D, options: Options) -> Result<Vec<ShardOpen<D>>, Ope
         (0..options.shards).map(|shard| Salts::new(options.salt_seed, u64::from(shard))).collect();
     let mut recoveries = BTreeMap::new();
     for (ids, record) in std::mem::take(&mut state.replicas) {
-        let newest = record.segments.last().expect("a record lists at least one segment").number;
-        let evidence = state.evidence.get(&(ids.0, ids.1, newest)).copied();
-        let shard = ids.0.shard(options.shards);
+        let evidence = state.evidence_of(&record);
+        let salts = &mut salts[usize::from(ids.0.shard(options.shards).0)];
         let recovery = match record.standing {
             Standing::Gone => Recovery::gone(record),
-            _ => recover(&disk, record, evidence, &mut salts[usize::from(shard.0)], &options)?,
+            _ => recover(&disk, record, evidence, salts, &options, consents.get(&ids).copied())?,
         };
         recoveries.insert(ids, recovery);
     }
@@ -124,19 +153,19 @@ pub fn open<D: Disk>(disk: D, options: Options) -> Result<Vec<ShardOpen<D>>, Ope
     let set = state.newest_set + 1;
     let generation = state.newest_generation + 1;
     let state_logs = write_state(&disk, &recoveries, &options, set, generation)?;
-    remove_old_state(&disk, &state.files, &state.directories)?;
-    clean_up(&disk, &present, &recoveries)?;
+    remove_old_state(&disk, &state)?;
+    clean_up(&disk, present, &recoveries)?;
     Ok(assemble(disk, &options, salts, state_logs, recoveries, set))
 }
 
-fn make_directory<D: Disk>(disk: &D, path: &Path) -> Result<(), OpenError> {
+pub(crate) fn make_directory<D: Disk>(disk: &D, path: &Path) -> Result<(), OpenError> {
     match disk.create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other.map_err(io_failed("create", path)),
     }
 }
 
-fn sync<D: Disk>(disk: &D, directory: &Path) -> Result<(), OpenError> {
+pub(crate) fn sync<D: Disk>(disk: &D, directory: &Path) -> Result<(), OpenError> {
     disk.sync_dir(directory).map_err(io_failed("sync", directory))
 }
 
@@ -180,12 +209,22 @@ fn write_state<D: Disk>(
     Ok(logs)
 }
 
-fn remove_old_state<D: Disk>(disk: &D, files: &[PathBuf], directories: &[PathBuf]) -> Result<(), OpenError> {
-    for path in files {
-        disk.unlink(path).map_err(io_failed("remove", path))?;
+fn remove_old_state<D: Disk>(disk: &D, state: &FoundState) -> Result<(), OpenError> {
+    for path in &state.files {
+        if state.bad_files.contains(path) {
+            let kept = paths::quarantined_state_file(path);
+            make_directory(disk, Path::new(paths::QUARANTINE))?;
+            disk.rename(path, &kept).map_err(io_failed("move to the quarantine", path))?;
+        } else {
+            disk.unlink(path).map_err(io_failed("remove", path))?;
+        }
+    }
+    if !state.bad_files.is_empty() {
+        sync(disk, Path::new(""))?;
+        sync(disk, Path::new(paths::QUARANTINE))?;
     }
     // An old set that came back after a crash could stand in for a newer one that has gone bad.
-    for directory in directories {
+    for directory in &state.directories {
         sync(disk, directory)?;
     }
     Ok(())
@@ -205,7 +244,8 @@ fn clean_up<D: Disk>(
             Some(recovery) if recovery.state.standing != Standing::Gone => {
                 // A lost replica's files are left as they are, for a person to look at.
                 if recovery.log.is_some() {
-                    remove_unlisted(disk, &dir, &recovery.listed_files())?;
+                    let quarantine = paths::quarantine_dir(quorum, replica);
+                    remove_unlisted(disk, &dir, &recovery.listed_files(), &quarantine)?;
                 }
             }
             Some(_) => {
@@ -227,12 +267,34 @@ fn clean_up<D: Disk>(
     Ok(())
 }
 
-fn remove_unlisted<D: Disk>(disk: &D, dir: &Path, listed: &BTreeSet<String>) -> Result<(), OpenError> {
+/// Removes what no record names. If the replica was cut by hand and its quarantine is there, it goes there.
+fn remove_unlisted<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    listed: &BTreeSet<String>,
+    quarantine: &Path,
+) -> Result<(), OpenError> {
+    let is_kept = match disk.list(quarantine) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        other => other.map_err(io_failed("list", quarantine)).map(|_| true)?,
+    };
+    let mut any_kept = false;
     for entry in disk.list(dir).map_err(io_failed("list", dir))? {
-        if !entry.is_dir && !listed.contains(&entry.name) {
-            let path = dir.join(&entry.name);
-            disk.unlink(&path).map_err(io_failed("remove", &path))?;
+        if entry.is_dir || listed.contains(&entry.name) {
+            continue;
         }
+        let path = dir.join(&entry.name);
+        match is_kept {
+            true => disk
+                .rename(&path, &quarantine.join(&entry.name))
+                .map_err(io_failed("move to the quarantine", &path))?,
+            false => disk.unlink(&path).map_err(io_failed("remove", &path))?,
+        }
+        any_kept |= is_kept;
+    }
+    if any_kept {
+        sync(disk, quarantine)?;
+        sync(disk, dir)?;
     }
     Ok(())
 }
@@ -245,7 +307,7 @@ fn assemble<D: Disk>(
     recoveries: BTreeMap<(QuorumId, ReplicaId), Recovery<D>>,
     set: u64,
 ) -> Vec<ShardOpen<D>> {
-    let disks = std::iter::repeat_n(disk, state_logs.len());
+    let disks = std::iter::repeat_n(disk, state_logs.len()).map(|disk| disk.for_writer());
     let mut shards: Vec<ShardOpen<D>> = state_logs
         .into_iter()
         .zip(salts)
@@ -259,16 +321,20 @@ fn assemble<D: Disk>(
                 state_set: set,
                 replicas: BTreeMap::new(),
                 dirty: BTreeSet::new(),
+                cached_tail: CachedTail::new(options.cached_tail_bytes_max),
+                untrashed: BTreeSet::new(),
+                reserves_ahead: true,
                 failed: false,
             },
             recovered: Vec::new(),
         })
         .collect();
     for recovery in recoveries.into_values() {
+        let evidence = recovery.evidence();
+        let noted =
+            evidence.map_or((SegmentNumber(0), Index(0)), |evidence| (evidence.number, evidence.synced));
         let Some(recovered) = recovery.recovered else { continue };
         let shard = &mut shards[usize::from(recovery.state.quorum.shard(options.shards).0)];
-        let noted =
-            recovery.log.as_ref().map_or((SegmentNumber(0), Index(0)), |log| (log.active.number, log.synced));
         let replica = Replica { state: recovery.state, log: recovery.log, view: recovery.view, noted };
         let before = shard.store.replicas.insert(recovered.quorum, replica);
         assert!(before.is_none(), "quorum {} has two replicas on one broker", recovered.quorum);

@@ -6,15 +6,17 @@ use crate::log::{Log, Opening, View};
 use crate::log_recovery::{self, FoundLog};
 use crate::paths::{self, ReplicaFile};
 use crate::recovery::{OpenError, io_failed};
+use crate::repair::cut::CutPoint;
 use crate::salts::Salts;
 use crate::segment::{self, Segment, Target};
 use crate::shard_store::severity;
 use crate::state_record::{Evidence, ReplicaState};
+use crate::state_recovery::Purpose;
 use crate::sync_plan::SyncPlan;
 use crate::walk::Step;
 use crate::{Options, snapshot};
 use mq_types::persist::{LostReason, RecoveredEntry, RecoveredReplica, Snapshot, Standing, Vote};
-use mq_types::{Index, SegmentNumber, Term, TermRuns};
+use mq_types::{Index, Offset, SegmentNumber, Term, TermRuns};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,22 +30,25 @@ pub(crate) struct Recovery<D: Disk> {
     /// `None`: nothing is written to its log any more.
     pub(crate) log: Option<Log<D>>,
     pub(crate) view: Arc<RwLock<View<D::File>>>,
+    /// What was known to be durable of the newest segment when this was opened.
+    found_evidence: Option<Index>,
 }
 
 impl<D: Disk> Recovery<D> {
     /// A replica that has been removed, and whose directory may still be there.
     pub(crate) fn gone(state: ReplicaState) -> Recovery<D> {
         let view = View { start: state.start, segments: Vec::new(), gone: true };
-        Recovery { state, recovered: None, log: None, view: Arc::new(RwLock::new(view)) }
+        let view = Arc::new(RwLock::new(view));
+        Recovery { state, recovered: None, log: None, view, found_evidence: None }
     }
 
+    /// What is known to be durable. That of a lost replica stays what it was: it says what is missing.
     pub(crate) fn evidence(&self) -> Option<Evidence> {
-        self.log.as_ref().map(|log| Evidence {
-            quorum: log.quorum,
-            replica: log.replica,
-            number: log.active.number,
-            synced: log.synced,
-        })
+        let (number, synced) = match &self.log {
+            Some(log) => (log.active.number, log.synced),
+            None => (self.state.segments.last()?.number, self.found_evidence?),
+        };
+        Some(Evidence { quorum: self.state.quorum, replica: self.state.replica, number, synced })
     }
 
     /// The names of the files that its record names.
@@ -64,25 +69,33 @@ struct Contents {
     runs: TermRuns,
 }
 
-/// Recovers one replica: recovery steps 2 to 5, and its standing.
-pub(crate) fn recover<D: Disk>(
+/// A replica as it was found, before anything is made of it.
+pub(crate) struct Examined<F: crate::DiskFile> {
+    /// Its record, with what follows from its log: the verdict, the term.
+    pub(crate) state: ReplicaState,
+    found: FoundLog<F>,
+    pub(crate) snapshot: Option<Snapshot>,
+    /// The segments that join without a gap from the start on.
+    pub(crate) segments: Vec<Arc<Segment<F>>>,
+    contents: Option<Contents>,
+    tail: Vec<RecoveredEntry>,
+    high_watermark: Offset,
+}
+
+/// Recovery steps 2 to 5, and the standing that follows.
+pub(crate) fn examine<D: Disk>(
     disk: &D,
     mut state: ReplicaState,
     evidence: Option<Index>,
-    salts: &mut Salts,
     options: &Options,
-) -> Result<Recovery<D>, OpenError> {
-    let before = state.clone();
+    purpose: Purpose,
+) -> Result<Examined<D::File>, OpenError> {
     let dir = paths::replica_dir(state.quorum, state.replica);
-    let mut found = log_recovery::find(disk, &state, evidence, options)?;
+    let mut found = log_recovery::find(disk, &state, evidence, options, purpose)?;
     let snapshot = match state.snapshot_index {
         Some(index) => read_snapshot(disk, &dir, &state, index)?,
         None => None,
     };
-    if snapshot.is_none() && state.snapshot_index.is_some() {
-        // What it stood for is no longer in the log: the replica cannot be rebuilt from what is here.
-        found.lost.get_or_insert(LostReason::MissingSegment);
-    }
     let segments = readable_segments::<D>(&found, &state);
     let contents = contents(disk, &dir, &found, &segments, &state)?;
     let mut tail = Some(Vec::new());
@@ -90,8 +103,15 @@ pub(crate) fn recover<D: Disk>(
     if let Some(contents) = &contents {
         let from = snapshot.as_ref().map_or(contents.commit, |snapshot| snapshot.index);
         tail = entries_after(disk, &dir, &segments, from)?;
-        let committed = header_at(disk, &dir, &segments, contents.commit.min(contents.last.index))?;
-        high_watermark = committed.map_or(high_watermark, |header| header.end_offset());
+        let next = tail.iter().flatten().find(|entry| entry.meta.index > contents.commit);
+        high_watermark = match next {
+            Some(next) => next.meta.base_offset,
+            None if contents.commit >= contents.last.index => contents.last.end_offset(),
+            // Something in the tail is bad, so the replica is lost.
+            None => header_at(disk, &dir, &segments, contents.commit)?
+                .map_or(high_watermark, |committed| committed.end_offset()),
+        };
+        high_watermark = high_watermark.max(state.start.base_offset).min(contents.last.end_offset());
         if contents.last.term > state.vote.term {
             state.vote = Vote { term: contents.last.term, voted_for: None };
         }
@@ -99,11 +119,39 @@ pub(crate) fn recover<D: Disk>(
     if tail.is_none() || contents.as_ref().is_none_or(|contents| contents.commit > contents.last.index) {
         found.lost.get_or_insert(LostReason::CorruptEnd);
     }
+    if snapshot.is_none() && state.snapshot_index.is_some() {
+        // What it stood for is no longer in the log: the replica cannot be rebuilt from what is here.
+        found.lost.get_or_insert(LostReason::BadSnapshot);
+    }
     if let Some(reason) = found.lost
         && severity(Standing::Lost(reason)) > severity(state.standing)
     {
         state.standing = Standing::Lost(reason);
     }
+    let tail = tail.unwrap_or_default();
+    Ok(Examined { state, found, snapshot, segments, contents, tail, high_watermark })
+}
+
+/// Recovers one replica. `consent`: the last index that may stay if it is lost and cut, as somebody was told.
+pub(crate) fn recover<D: Disk>(
+    disk: &D,
+    state: ReplicaState,
+    evidence: Option<Index>,
+    salts: &mut Salts,
+    options: &Options,
+    consent: Option<Index>,
+) -> Result<Recovery<D>, OpenError> {
+    let before = state.clone();
+    let dir = paths::replica_dir(state.quorum, state.replica);
+    let examined = examine(disk, state, evidence, options, Purpose::Recovery)?;
+    if let (Standing::Lost(_), Some(last_index)) = (examined.state.standing, consent) {
+        let cut = CutPoint::find(disk, &dir, &examined)?;
+        if cut.last_index() == last_index {
+            let state = cut.make(disk, &dir, evidence, &examined, salts, options)?;
+            return recover(disk, state, None, salts, options, None);
+        }
+    }
+    let Examined { mut state, found, snapshot, segments, contents, tail, high_watermark } = examined;
     let log = match state.standing {
         Standing::Sound | Standing::Damaged => {
             Some(go_on(disk, &dir, found, &mut state, contents.as_ref(), salts, options)?)
@@ -117,9 +165,8 @@ pub(crate) fn recover<D: Disk>(
     if state != before {
         state.version += 1;
     }
-    let tail = tail.unwrap_or_default();
     let recovered = recovered(&state, contents, high_watermark, snapshot, tail, &view);
-    Ok(Recovery { state, recovered: Some(recovered), log, view })
+    Ok(Recovery { state, recovered: Some(recovered), log, view, found_evidence: evidence })
 }
 
 /// The segments that join without a gap from the start on.
@@ -155,19 +202,35 @@ fn contents<D: Disk>(
             return Ok(Some(Contents { last, commit: last.commit.max(floor), runs }));
         }
         // A segment in between is missing: what lies before it is what can be served.
-        if let Some(last_before) = header_at(disk, dir, segments, end.end.last_index)? {
-            let mut runs = runs;
+        let (last_before, its_runs) = last_good(disk, dir, end)?;
+        let mut runs = runs;
+        if runs.term(last_before.index) == Some(last_before.term) {
             runs.cut(last_before.index.next());
-            let commit = last.commit.max(floor).min(last_before.index);
-            return Ok(Some(Contents { last: last_before, commit, runs }));
+        } else {
+            runs = its_runs;
         }
+        let commit = last.commit.max(floor).min(last_before.index);
+        return Ok(Some(Contents { last: last_before, commit, runs }));
     }
-    let Some(last) = header_at(disk, dir, segments, end.end.last_index)? else { return Ok(None) };
-    let mut runs = TermRuns::starting_at(end.head.index, end.head.term, end.head.base_offset);
-    if last.index > end.head.index {
+    let (last, runs) = last_good(disk, dir, end)?;
+    Ok(Some(Contents { last, commit: last.commit.max(floor).min(last.index), runs }))
+}
+
+/// The last frame of a sealed segment before anything bad in it, or its head, with the terms from the head to there.
+fn last_good<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    segment: &Segment<D::File>,
+) -> Result<(FrameHeader, TermRuns), OpenError> {
+    let path = segment.path(dir);
+    let mut last = segment.head;
+    let mut runs = TermRuns::starting_at(last.index, last.term, last.base_offset);
+    let mut walker = segment.walk_from_head(disk, dir).map_err(io_failed("read", &path))?;
+    while let Step::Frame(frame) = walker.step().map_err(io_failed("read", &path))? {
+        last = frame.header;
         runs.append(last.index, last.term, last.base_offset);
     }
-    Ok(Some(Contents { last, commit: last.commit.max(floor).min(last.index), runs }))
+    Ok((last, runs))
 }
 
 /// The frame with this index, or the head before it; `None`: it does not verify.
@@ -279,12 +342,12 @@ fn go_on<D: Disk>(
         })?;
     }
     state.segments = log.segment_states();
-    log.publish(false);
+    log.publish(true, false);
     Ok(log)
 }
 
 /// A number that no file in the directory has, listed or left behind by an interrupted round.
-fn next_number<D: Disk>(disk: &D, dir: &Path, at_least: u64) -> Result<u64, OpenError> {
+pub(crate) fn next_number<D: Disk>(disk: &D, dir: &Path, at_least: u64) -> Result<u64, OpenError> {
     let entries = disk.list(dir).map_err(io_failed("list", dir))?;
     let numbers = entries.iter().filter_map(|entry| match ReplicaFile::parse(&entry.name)? {
         ReplicaFile::Segment { number, .. } | ReplicaFile::Index { number, .. } => Some(number.0),
@@ -296,7 +359,7 @@ fn next_number<D: Disk>(disk: &D, dir: &Path, at_least: u64) -> Result<u64, Open
 fn recovered<F: crate::DiskFile>(
     state: &ReplicaState,
     contents: Option<Contents>,
-    high_watermark: mq_types::Offset,
+    high_watermark: Offset,
     snapshot: Option<Snapshot>,
     tail: Vec<RecoveredEntry>,
     view: &RwLock<View<F>>,

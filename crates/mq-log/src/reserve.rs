@@ -50,9 +50,11 @@ impl Undo {
     }
 }
 
-/// How much is reserved for a segment that will end at `needed`: at least that, and some more ahead.
-fn target(needed: u64, step_max: u64) -> u64 {
-    needed + needed.clamp(STEP_BYTES_MIN.min(step_max), step_max)
+/// How much is reserved for a segment that will end at `needed`: at least that, and some more ahead unless what is left
+/// has to do for everybody.
+fn target(needed: u64, options: &Options, reserves_ahead: bool) -> u64 {
+    let step_max = options.preallocate_step_bytes;
+    if reserves_ahead { needed + needed.clamp(STEP_BYTES_MIN.min(step_max), step_max) } else { needed }
 }
 
 pub(crate) fn failed<'a>(
@@ -77,14 +79,21 @@ impl<D: Disk> ShardStore<D> {
         writes: Vec<ReplicaWrite>,
     ) -> Result<Vec<Reserved<D::File>>, PersistError> {
         self.reserve_state_log(&writes)?;
-        match self.try_reserve(&writes, true) {
-            // There may still be room in the segments as they are.
-            Err(PersistError::DiskFull { .. }) => self.try_reserve(&writes, false),
-            other => other,
+        let is_full = |result: &Result<_, _>| matches!(result, Err(PersistError::DiskFull { .. }));
+        let reserves_ahead = self.reserves_ahead;
+        let mut reserved = self.try_reserve(&writes, true);
+        if is_full(&reserved) && reserves_ahead {
+            // What was reserved ahead for one may be what another lacks.
+            self.reserves_ahead = false;
+            reserved = self.try_reserve(&writes, true);
         }
-        .map(|reserved| {
-            reserved.into_iter().zip(writes).map(|(reserved, write)| Reserved { write, ..reserved }).collect()
-        })
+        if is_full(&reserved) {
+            // There may still be room in the segments as they are.
+            reserved = self.try_reserve(&writes, false);
+        }
+        self.reserves_ahead = reserves_ahead;
+        let with_write = |(reserved, write)| Reserved { write, ..reserved };
+        Ok(reserved?.into_iter().zip(writes).map(with_write).collect())
     }
 
     fn try_reserve(
@@ -185,8 +194,9 @@ impl<D: Disk> ShardStore<D> {
         if bytes > 0 && needed > log.active.allocated {
             let path = segment::segment_path(&log.dir, log.active.first_index(), log.active.number);
             let active = &mut log.active;
-            active.allocated = allocate(&active.file, &active.index_file, needed, &self.options)
-                .map_err(full_or_failed(bytes, &path))?;
+            active.allocated =
+                allocate(&active.file, &active.index_file, needed, &self.options, self.reserves_ahead)
+                    .map_err(full_or_failed(bytes, &path))?;
         }
         Ok(())
     }
@@ -205,8 +215,8 @@ impl<D: Disk> ShardStore<D> {
         let index_path = segment::index_path(dir, first_index, number);
         let index_file = self.disk.create(&index_path).map_err(full_or_failed(bytes, &index_path))?;
         undo.files.push(index_path);
-        let allocated =
-            allocate(&file, &index_file, bytes, &self.options).map_err(full_or_failed(bytes, &path))?;
+        let allocated = allocate(&file, &index_file, bytes, &self.options, self.reserves_ahead)
+            .map_err(full_or_failed(bytes, &path))?;
         Ok(NewFiles { file, index_file, allocated })
     }
 
@@ -252,14 +262,20 @@ fn is_allowed_when_lost(write: &ReplicaWrite) -> bool {
 
 /// Reserves at least `needed` bytes of a segment, and more ahead if there is room for it, with what its index will
 /// take. Gives back how much of the segment is reserved.
-fn allocate<F: DiskFile>(file: &F, index_file: &F, needed: u64, options: &Options) -> io::Result<u64> {
+fn allocate<F: DiskFile>(
+    file: &F,
+    index_file: &F,
+    needed: u64,
+    options: &Options,
+    reserves_ahead: bool,
+) -> io::Result<u64> {
     let both = |end: u64| {
         file.allocate(end)?;
         // One point an interval at most, and one for the frame that crosses the last border.
         index_file.allocate(sparse_index::point_position(end / options.index_interval_bytes + 2))?;
         Ok(end)
     };
-    match both(target(needed, options.preallocate_step_bytes)) {
+    match both(target(needed, options, reserves_ahead)) {
         Err(error) if is_full(&error) => both(needed),
         other => other,
     }

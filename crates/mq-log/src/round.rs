@@ -11,10 +11,11 @@
 //!
 //! An error anywhere after 1 is final: nobody knows what the disk holds.
 
+use crate::cached_tail;
 use crate::head::Head;
 use crate::log::{Log, Opening};
 use crate::paths::{self, ReplicaFile};
-use crate::reserve::{NewFiles, Reserved, failed};
+use crate::reserve::{NewFiles, Reserved, failed, is_full};
 use crate::segment;
 use crate::shard_store::{PersistError, Replica, RoundReport, ShardStore, severity};
 use crate::state_record::{ReplicaState, StateBatch};
@@ -23,6 +24,7 @@ use crate::{Disk, snapshot};
 use mq_types::persist::{Membership, ReplicaWrite, Snapshot, Standing, Start, Vote};
 use mq_types::{Index, QuorumId};
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// What is left to do once the data is written.
@@ -34,6 +36,8 @@ struct Pending<F> {
     unnamed: Vec<PathBuf>,
     /// Replicas to be moved to the trash.
     removed: Vec<QuorumId>,
+    /// What was written to files that are sealed now.
+    cached: Vec<(PathBuf, F, Range<u64>)>,
 }
 
 impl<D: Disk> ShardStore<D> {
@@ -48,6 +52,7 @@ impl<D: Disk> ShardStore<D> {
             changed: BTreeSet::new(),
             unnamed: Vec::new(),
             removed: Vec::new(),
+            cached: Vec::new(),
         };
         let mut writes = Vec::with_capacity(round.len());
         for reserved in round {
@@ -78,6 +83,9 @@ impl<D: Disk> ShardStore<D> {
         }
         for write in &writes {
             self.publish(write.quorum, &pending, report);
+        }
+        for (path, file, range) in std::mem::take(&mut pending.cached) {
+            self.cached_tail.push(path, file, range);
         }
         self.remove_unnamed(pending)?;
         self.shrink_state_log()
@@ -196,6 +204,7 @@ impl<D: Disk> ShardStore<D> {
         let sealed = log
             .open_segment(opening, (files.file, files.index_file), files.allocated, salt)
             .map_err(failed("write to", &path))?;
+        pending.cached.extend(sealed.cached.map(|(file, range)| (sealed.path.clone(), file, range)));
         pending.dirty.add_file(sealed.path, sealed.file);
         pending.dirty.add_file(sealed.index_path, sealed.index_file);
         pending.dirty.add_file(path, new_file);
@@ -211,10 +220,15 @@ impl<D: Disk> ShardStore<D> {
     fn next_record(&mut self, write: &ReplicaWrite, pending: &mut Pending<D::File>) -> Option<ReplicaState> {
         let dir = paths::replica_dir(write.quorum, write.replica);
         let replica = self.replica_mut(write);
-        let mut next = replica.state.clone();
         if let Some(log) = &mut replica.log {
             log.synced = log.last_index();
             assert!(log.commit <= log.synced, "commit {} beyond the last index {}", log.commit, log.synced);
+        }
+        if !pending.changed.contains(&write.quorum) && has_only_entries(write) {
+            return None;
+        }
+        let mut next = replica.state.clone();
+        if let Some(log) = &mut replica.log {
             if let Some(trim) = write.trim {
                 for segment in log.trim(trim) {
                     pending.unnamed.extend([segment.path(&dir), segment.index_path(&dir)]);
@@ -254,9 +268,14 @@ impl<D: Disk> ShardStore<D> {
     fn publish(&mut self, quorum: QuorumId, pending: &Pending<D::File>, report: &mut RoundReport) {
         let Some(replica) = self.replicas.get_mut(&quorum) else { return };
         let is_lost = matches!(replica.state.standing, Standing::Lost(_));
-        if let Some(log) = &replica.log {
-            log.publish(replica.state.standing == Standing::Gone);
-            if pending.changed.contains(&quorum) {
+        if let Some(log) = &mut replica.log {
+            let is_changed = pending.changed.contains(&quorum);
+            log.publish(is_changed, replica.state.standing == Standing::Gone);
+            if let Some((file, range)) = log.active.take_cached(cached_tail::PIECE_BYTES_MIN) {
+                let path = segment::segment_path(&log.dir, log.active.first_index(), log.active.number);
+                self.cached_tail.push(path, file, range);
+            }
+            if is_changed {
                 report.changed.push((quorum, log.status()));
             }
         } else if replica.state.standing == Standing::Gone {
@@ -271,6 +290,10 @@ impl<D: Disk> ShardStore<D> {
 
     /// Step 6.
     fn remove_unnamed(&mut self, pending: Pending<D::File>) -> Result<(), PersistError> {
+        if !pending.unnamed.is_empty() {
+            let unnamed: BTreeSet<&Path> = pending.unnamed.iter().map(PathBuf::as_path).collect();
+            self.cached_tail.forget(|path| unnamed.contains(path));
+        }
         for path in pending.unnamed {
             match self.disk.unlink(&path) {
                 // An index is a cache and may be missing.
@@ -281,8 +304,33 @@ impl<D: Disk> ShardStore<D> {
         for quorum in pending.removed {
             let replica = self.replicas.remove(&quorum).expect("its record was just written");
             self.dirty.remove(&quorum);
-            let ids = (replica.state.quorum, replica.state.replica);
-            move_to_trash(&self.disk, &paths::replica_dir(ids.0, ids.1), &paths::trash_dir(ids.0, ids.1))?;
+            let dir = paths::replica_dir(replica.state.quorum, replica.state.replica);
+            self.cached_tail.forget(|path| path.starts_with(&dir));
+            self.untrashed.insert((replica.state.quorum, replica.state.replica));
+        }
+        self.move_to_trash()
+    }
+
+    /// Moves the directories of removed replicas to the trash. Their records say that they are gone: where a full disk
+    /// has no room for a name in there, the directory stays until `idle` or an open of the store tries again.
+    pub(crate) fn move_to_trash(&mut self) -> Result<(), PersistError> {
+        let waiting = std::mem::take(&mut self.untrashed);
+        let count = waiting.len();
+        for (quorum, replica) in waiting {
+            let from = paths::replica_dir(quorum, replica);
+            match self.disk.rename(&from, &paths::trash_dir(quorum, replica)) {
+                Err(error) if is_full(&error) => {
+                    self.untrashed.insert((quorum, replica));
+                }
+                other => other.map_err(failed("move to the trash", &from))?,
+            }
+        }
+        if self.untrashed.len() == count {
+            return Ok(());
+        }
+        for directory in [paths::TRASH, paths::QUORUMS] {
+            let directory = Path::new(directory);
+            self.disk.sync_dir(directory).map_err(failed("sync", directory))?;
         }
         Ok(())
     }
@@ -298,12 +346,28 @@ fn log_of<D: Disk>(
         .expect("its part of the round was planned")
 }
 
-fn move_to_trash<D: Disk>(disk: &D, from: &Path, to: &Path) -> Result<(), PersistError> {
-    disk.rename(from, to).map_err(failed("move to the trash", from))?;
-    for directory in [paths::TRASH, paths::QUORUMS] {
-        disk.sync_dir(Path::new(directory)).map_err(failed("sync", Path::new(directory)))?;
-    }
-    Ok(())
+/// Whether a write says nothing that stands in a record, as nearly all do not.
+fn has_only_entries(write: &ReplicaWrite) -> bool {
+    // Named one by one, so that a new field is not forgotten here.
+    let ReplicaWrite {
+        quorum: _,
+        replica: _,
+        entries: _,
+        commit: _,
+        segment_size_bytes_max: _,
+        create,
+        vote,
+        reset,
+        membership,
+        open,
+        standing,
+        snapshot,
+        roll,
+        trim,
+        remove,
+    } = write;
+    let has_change = create.is_some() || vote.is_some() || reset.is_some() || membership.is_some();
+    !(has_change || *open || standing.is_some() || snapshot.is_some() || *roll || trim.is_some() || *remove)
 }
 
 fn check_vote(before: &Vote, after: &Vote) {

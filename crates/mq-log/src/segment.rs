@@ -56,7 +56,7 @@ pub(crate) enum Target {
 
 impl Target {
     /// Whether it is certain that a walk from this point passes the target.
-    fn is_at_or_after(self, point: &Point) -> bool {
+    pub(crate) fn is_at_or_after(self, point: &Point) -> bool {
         match self {
             Target::Index(index) => point.index <= index,
             Target::Offset(offset) => point.base_offset <= offset,
@@ -119,10 +119,7 @@ impl<F: DiskFile> Segment<F> {
         dir: &Path,
         target: Target,
     ) -> io::Result<Walker<F>> {
-        let file = match &self.file {
-            Some(file) => file.clone(),
-            None => disk.open(&self.path(dir))?,
-        };
+        let file = self.open(disk, dir)?;
         let holds = |point: &Point| {
             target.is_at_or_after(point)
                 && point.position < self.end.position
@@ -144,13 +141,35 @@ impl<F: DiskFile> Segment<F> {
                 sparse_index::last_where(points.count(), get, holds)?
             }
         };
-        let walker =
-            |position, previous| Walker::new(file, self.seed.clone(), position, self.end.position, previous);
-        Ok(match found {
-            Found::Point(_, point) => walker(point.position, None).beginning_at(point.base_offset),
-            // From the segment's beginning: slow, and right whatever the index says.
-            Found::Nothing | Found::BadIndex => walker(self.frames_at, Some(self.head)),
-        })
+        if let Found::Point(_, point) = found {
+            let mut walker = self.walker(file.clone(), point.position, None).beginning_at(point.base_offset);
+            match walker.step()? {
+                Step::Frame(frame) if point.names(&frame.header, frame.position) => {
+                    walker.back_to(&frame);
+                    return Ok(walker);
+                }
+                Step::Bad | Step::End => return Ok(walker),
+                Step::Frame(_) => {} // a point that names another frame does not count
+            }
+        }
+        // From the segment's beginning: slow, and right whatever the index says.
+        Ok(self.walker(file, self.frames_at, Some(self.head)))
+    }
+
+    /// A walker over all of it.
+    pub(crate) fn walk_from_head<D: Disk<File = F>>(&self, disk: &D, dir: &Path) -> io::Result<Walker<F>> {
+        Ok(self.walker(self.open(disk, dir)?, self.frames_at, Some(self.head)))
+    }
+
+    fn open<D: Disk<File = F>>(&self, disk: &D, dir: &Path) -> io::Result<F> {
+        match &self.file {
+            Some(file) => Ok(file.clone()),
+            None => disk.open(&self.path(dir)),
+        }
+    }
+
+    fn walker(&self, file: F, position: u64, previous: Option<FrameHeader>) -> Walker<F> {
+        Walker::new(file, self.seed.clone(), position, self.end.position, previous)
     }
 
     /// The points of a sealed segment: mapped if every one of them is good, otherwise made anew.
@@ -171,27 +190,35 @@ impl<F: DiskFile> Segment<F> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        let walker =
-            Walker::new(file.clone(), self.seed.clone(), self.frames_at, self.end.position, Some(self.head));
-        let points = rebuild(walker, &self.seed)?;
+        let walker = self.walker(file.clone(), self.frames_at, Some(self.head));
+        let points = rebuild(walker, &self.seed, self.end.position)?;
         let mut bytes = sparse_index::encode_header(&self.salt).to_vec();
         bytes.extend_from_slice(&points);
         Ok(SealedPoints::Rebuilt(bytes))
     }
 }
 
-/// Makes the points for what a walker still meets, up to the first bad frame.
-pub(crate) fn rebuild<F: DiskFile>(walker: Walker<F>, seed: &Seed) -> io::Result<Vec<u8>> {
+/// Makes the points for what a walker still meets below `until`; what is bad is passed over.
+pub(crate) fn rebuild<F: DiskFile>(walker: Walker<F>, seed: &Seed, until: u64) -> io::Result<Vec<u8>> {
     let mut walker = walker.read(Depth::Headers, 1 << 20);
     let mut points = Vec::new();
     let mut next_at = 0;
-    while let Step::Frame(frame) = walker.step()? {
-        if frame.position >= next_at {
-            points.extend_from_slice(&Point::of(&frame.header, frame.position).encode(seed));
-            next_at = frame.position + REBUILD_INTERVAL_BYTES;
+    loop {
+        match walker.step()? {
+            Step::Frame(frame) if frame.position >= next_at => {
+                points.extend_from_slice(&Point::of(&frame.header, frame.position).encode(seed));
+                next_at = frame.position + REBUILD_INTERVAL_BYTES;
+            }
+            Step::Frame(_) => {}
+            Step::End => return Ok(points),
+            Step::Bad => {
+                // The next good frame gets a point, so that nobody must pass this place again to reach it.
+                let Some(frame) = walker.scan(walker.behind_bad()?, until)? else { return Ok(points) };
+                walker.pass_to(frame.position);
+                next_at = frame.position;
+            }
         }
     }
-    Ok(points)
 }
 
 pub(crate) fn segment_path(dir: &Path, first_index: Index, number: SegmentNumber) -> PathBuf {

@@ -2,6 +2,7 @@
 //!
 //! What a round does, and in which order, is in `round`; how a store comes to be, in `recovery`.
 
+use crate::cached_tail::CachedTail;
 use crate::log::{Log, View};
 use crate::reader::Reader;
 use crate::reserve::{failed, is_full};
@@ -11,7 +12,7 @@ use crate::state_record::{Evidence, Opening, ReplicaState, StateBatch};
 use crate::{Disk, Options, merge, paths};
 use mq_types::persist::ReplicaWrite;
 use mq_types::persist::{LogStatus, Standing};
-use mq_types::{Index, QuorumId, SegmentNumber, ShardId};
+use mq_types::{Index, QuorumId, ReplicaId, SegmentNumber, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
@@ -29,6 +30,12 @@ pub struct ShardStore<D: Disk> {
     pub(crate) replicas: BTreeMap<QuorumId, Replica<D>>,
     /// Replicas whose evidence is behind what is durable.
     pub(crate) dirty: BTreeSet<QuorumId>,
+    /// Removed replicas whose directories are not in the trash yet.
+    pub(crate) untrashed: BTreeSet<(QuorumId, ReplicaId)>,
+    /// What of all its logs stays in the page cache.
+    pub(crate) cached_tail: CachedTail<D::File>,
+    /// Whether segments get more space than they need yet.
+    pub(crate) reserves_ahead: bool,
     /// A write or a sync has failed: nothing is certain any more.
     pub(crate) failed: bool,
 }
@@ -54,15 +61,11 @@ impl<D: Disk> Replica<D> {
         (std::mem::replace(&mut self.noted, now) != now).then_some(evidence)
     }
 
-    /// What is known to be durable of its newest segment.
+    /// What is known to be durable of its newest segment. That of a lost replica stays what it was.
     fn evidence(&self) -> Option<Evidence> {
-        let log = self.log.as_ref()?;
-        Some(Evidence {
-            quorum: self.state.quorum,
-            replica: self.state.replica,
-            number: log.active.number,
-            synced: log.synced,
-        })
+        let (number, synced) = self.log.as_ref().map_or(self.noted, |log| (log.active.number, log.synced));
+        let (quorum, replica) = (self.state.quorum, self.state.replica);
+        (number > SegmentNumber(0)).then_some(Evidence { quorum, replica, number, synced })
     }
 
     /// How many members it has on record.
@@ -166,15 +169,23 @@ impl<D: Disk> ShardStore<D> {
         self.guarded(|store| store.reserve_active(quorum, bytes))
     }
 
-    /// To be called after about a second without a round: notes, without a sync, what is known to be durable.
-    pub fn idle(&mut self) -> Result<(), PersistError> {
+    /// Whether segments reserve more space than they need yet, as they do at first. To be switched off while the disk is
+    /// nearly full, so that one replica does not take ahead what others need.
+    pub fn set_reserves_ahead(&mut self, reserves_ahead: bool) {
+        self.reserves_ahead = reserves_ahead;
+    }
+
+    /// To be called after about a second without a round: notes, without a sync, what is known to be durable, and moves
+    /// to the trash what found no room there before. False: the disk is still too full for some of it, and this is
+    /// worth another call later.
+    pub fn idle(&mut self) -> Result<bool, PersistError> {
         self.guarded(|store| {
+            store.move_to_trash()?;
             if store.dirty.is_empty() {
-                return Ok(());
+                return Ok(store.untrashed.is_empty());
             }
-            // Without room it is written some other time: it is worth having, and nobody waits for it.
             match store.reserve_state_bytes(64 * (1 + store.dirty.len() as u64)) {
-                Err(PersistError::DiskFull { .. }) => return Ok(()),
+                Err(PersistError::DiskFull { .. }) => return Ok(false),
                 other => other?,
             }
             let evidence = store.take_evidence();
@@ -182,7 +193,7 @@ impl<D: Disk> ShardStore<D> {
                 let batch = StateBatch { opening: None, records: Vec::new(), evidence };
                 store.state_log.append(&batch)?;
             }
-            Ok(())
+            Ok(store.untrashed.is_empty())
         })
     }
 

@@ -144,6 +144,9 @@ impl<F: DiskFile> StateLog<F> {
     /// Makes everything that was appended durable in both copies.
     pub(crate) fn sync(&mut self) -> Result<(), StateIoError> {
         for (copy, path) in self.copies.iter().zip(&self.paths) {
+            if cfg!(mq_mutant = "no_state_sync") {
+                continue;
+            }
             copy.sync_data().map_err(|source| StateIoError { action: "sync", path: path.clone(), source })?;
         }
         self.durable = self.end;
@@ -243,6 +246,42 @@ pub(crate) fn read(
         }
     }
     Ok(content)
+}
+
+/// What can still be read of a state file with places that are bad in both copies.
+#[derive(Debug, Default)]
+pub(crate) struct Salvage {
+    /// Every good batch, in order.
+    pub(crate) batches: Vec<StateBatch>,
+    /// The number of batches before the last bad place: what they say may have been overtaken in it.
+    pub(crate) before_last_hole: usize,
+}
+
+/// Reads past places that are bad in both copies, wherever a good batch follows.
+pub(crate) fn salvage(shard: ShardId, generation: u64, copies: [&[u8]; 2]) -> Salvage {
+    let mut salvage = Salvage::default();
+    let len = copies.iter().map(|copy| copy.len()).max().unwrap_or(0);
+    let (mut at, mut is_in_hole) = (0, false);
+    while at < len {
+        let good = copies.iter().find_map(|copy| match batch_at(shard, generation, copy, at) {
+            BatchAt::Good { batch, len, .. } => Some((batch, len)),
+            BatchAt::Newer(_) | BatchAt::Bad => None,
+        });
+        match good {
+            Some((batch, len)) => {
+                if std::mem::take(&mut is_in_hole) {
+                    salvage.before_last_hole = salvage.batches.len();
+                }
+                salvage.batches.push(batch);
+                at += len;
+            }
+            None => {
+                is_in_hole = true;
+                at += 1;
+            }
+        }
+    }
+    salvage
 }
 
 fn batch_at(shard: ShardId, generation: u64, copy: &[u8], at: usize) -> BatchAt {

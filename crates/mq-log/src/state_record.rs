@@ -26,6 +26,32 @@ pub(crate) struct ReplicaState {
     pub(crate) snapshot_index: Option<Index>,
 }
 
+impl ReplicaState {
+    /// Whether its parts fit together. What is not so was never written, whatever its checksum says.
+    fn is_consistent(&self) -> bool {
+        let start = &self.start;
+        let begins = self.segments.first().is_some_and(|first| {
+            (first.first_index.0.checked_sub(1), first.prev_term, first.base_offset)
+                == (Some(start.prev_index.0), start.prev_term, start.base_offset)
+        });
+        let joins = self.segments.windows(2).all(|pair| {
+            pair[0].number < pair[1].number
+                && pair[0].first_index <= pair[1].first_index
+                && pair[0].prev_term <= pair[1].prev_term
+                && pair[0].end.is_some_and(|end| {
+                    end.last_index.0.checked_add(1) == Some(pair[1].first_index.0)
+                        && end.end_offset == pair[1].base_offset
+                })
+        });
+        let newest = self.segments.last();
+        begins
+            && joins
+            && newest.is_some_and(|newest| newest.base_offset.0 <= i64::MAX as u64)
+            && start.base_offset <= start.log_start
+            && self.version < u64::MAX
+    }
+}
+
 /// A segment as a record lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentState {
@@ -71,6 +97,9 @@ impl StateBatch {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
+        for record in &self.records {
+            assert!(record.is_consistent(), "this would not be read back: {record:?}");
+        }
         let message = BatchMessage {
             opening: self
                 .opening
@@ -85,7 +114,10 @@ impl StateBatch {
     pub(crate) fn decode(payload: &[u8]) -> Option<StateBatch> {
         let message = BatchMessage::decode(payload).ok()?;
         let opening = match message.opening {
-            Some(opening) => Some(Opening { shards: opening.shards.try_into().ok()?, set: opening.set }),
+            Some(OpeningMessage { shards, set }) if shards > 0 && set < u64::MAX => {
+                Some(Opening { shards: shards.try_into().ok()?, set })
+            }
+            Some(_) => return None,
             None => None,
         };
         Some(StateBatch {
@@ -219,6 +251,8 @@ fn standing_number(standing: Standing) -> u32 {
         Standing::Lost(LostReason::MissingSegment) => 17,
         Standing::Lost(LostReason::OpenRefused) => 18,
         Standing::Lost(LostReason::ShorterThanAcknowledged) => 19,
+        Standing::Lost(LostReason::BadSnapshot) => 20,
+        Standing::Lost(LostReason::UnknownState) => 21,
     }
 }
 
@@ -231,6 +265,8 @@ fn standing_from_number(number: u32) -> Option<Standing> {
         17 => Standing::Lost(LostReason::MissingSegment),
         18 => Standing::Lost(LostReason::OpenRefused),
         19 => Standing::Lost(LostReason::ShorterThanAcknowledged),
+        20 => Standing::Lost(LostReason::BadSnapshot),
+        21 => Standing::Lost(LostReason::UnknownState),
         _ => return None,
     })
 }
@@ -276,11 +312,7 @@ impl From<&ReplicaState> for RecordMessage {
 
 impl RecordMessage {
     fn into_state(self) -> Option<ReplicaState> {
-        let segments: Vec<_> = self.segments.into_iter().map(SegmentMessage::into_state).collect();
-        let ascending = segments.windows(2).all(|pair| pair[0].first_index <= pair[1].first_index);
-        let sealed = segments.iter().rev().skip(1).all(|segment| segment.end.is_some());
-        let sound = self.quorum < u64::MAX && !segments.is_empty() && ascending && sealed;
-        sound.then_some(ReplicaState {
+        let state = ReplicaState {
             quorum: QuorumId(self.quorum),
             replica: ReplicaId(self.replica),
             version: self.version,
@@ -304,9 +336,10 @@ impl RecordMessage {
                 learners_next: to_replicas(self.membership.learners_next),
                 auto_leave: self.membership.auto_leave,
             },
-            segments,
+            segments: self.segments.into_iter().map(SegmentMessage::into_state).collect(),
             snapshot_index: self.snapshot_index.map(Index),
-        })
+        };
+        state.is_consistent().then_some(state)
     }
 }
 

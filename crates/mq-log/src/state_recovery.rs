@@ -1,4 +1,4 @@
-//! Reading the state files of all shards on open, and writing the new set.
+//! Reading the state files of all shards on open.
 //!
 //! It knows nothing of logs.
 
@@ -6,9 +6,10 @@ use crate::disk::{Disk, DiskFile};
 use crate::paths;
 use crate::recovery::{OpenError, io_failed};
 use crate::state_log::{self, StateContent, StateReadError};
-use crate::state_record::{Opening, ReplicaState};
+use crate::state_record::{Opening, ReplicaState, StateBatch};
+use mq_types::persist::Standing;
 use mq_types::{Index, QuorumId, ReplicaId, SegmentNumber, ShardId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,8 @@ pub(crate) struct FoundState {
     pub(crate) evidence: BTreeMap<(QuorumId, ReplicaId, SegmentNumber), Index>,
     /// Every state file there is.
     pub(crate) files: Vec<PathBuf>,
+    /// Those of them that are bad in both copies, and were read past.
+    pub(crate) bad_files: Vec<PathBuf>,
     /// The directories that they are in.
     pub(crate) directories: Vec<PathBuf>,
     /// Where one copy is bad and the other one good.
@@ -31,6 +34,16 @@ pub(crate) struct FoundState {
     pub(crate) newest_generation: u64,
     /// The highest set in use.
     pub(crate) newest_set: u64,
+    /// The number of shards of the set that was taken; 0 if there was none.
+    pub(crate) shards: u16,
+}
+
+impl FoundState {
+    /// Up to where the newest segment of a replica is known to be durable.
+    pub(crate) fn evidence_of(&self, record: &ReplicaState) -> Option<Index> {
+        let newest = record.segments.last().expect("a record lists at least one segment").number;
+        self.evidence.get(&(record.quorum, record.replica, newest)).copied()
+    }
 }
 
 /// What the files are read for.
@@ -80,10 +93,7 @@ pub(crate) fn read<D: Disk>(
     let mut found = FoundState::default();
     let mut candidates = Vec::new();
     for (shard, generation) in list(disk, &mut found, purpose)? {
-        let copies =
-            [0, 1].map(|copy| read_file(disk, &paths::state_files(shard, generation)[copy], purpose));
-        let [a, b] = copies;
-        let (a, b) = (a?, b?);
+        let [a, b] = read_copies(disk, shard, generation, purpose)?;
         let content = state_log::read(shard, generation, [&a, &b]);
         if let Err(StateReadError::Newer { version }) = content {
             let file = paths::state_files(shard, generation)[0].clone();
@@ -92,12 +102,7 @@ pub(crate) fn read<D: Disk>(
         found.newest_generation = found.newest_generation.max(generation);
         candidates.push(Candidate { shard, generation, content });
     }
-    let openings = candidates.iter().filter_map(Candidate::opening);
-    found.newest_set = openings.clone().map(|opening| opening.set).max().unwrap_or(0);
-    let mut sets: Vec<Opening> = openings.collect();
-    sets.sort_by_key(|opening| std::cmp::Reverse(opening.set));
-    let complete = sets.iter().find_map(|opening| complete_set(&candidates, opening));
-    match complete {
+    match newest_set(&candidates, &mut found) {
         Some(set) => collect(&candidates, &set, &mut found)?,
         // Without a replica there is nothing that could have been promised: the first open was interrupted.
         None if replicas_present == 0 => {}
@@ -113,6 +118,74 @@ pub(crate) fn read<D: Disk>(
     Ok(found)
 }
 
+/// What can be known of a state that [`read`] calls unknown.
+#[derive(Debug)]
+pub(crate) struct Salvaged {
+    /// Everything that good batches say; one replica a quorum, the one that was written of last.
+    pub(crate) found: FoundState,
+    /// The files with a place that is bad in both copies.
+    pub(crate) bad_files: Vec<[PathBuf; 2]>,
+    /// Replicas whose newest known record may have been overtaken by one in a bad place.
+    pub(crate) uncertain: BTreeSet<(QuorumId, ReplicaId)>,
+    /// Replicas of which the files with bad places tell: what is known durable of them may be more than is known.
+    pub(crate) touched: BTreeSet<(QuorumId, ReplicaId)>,
+}
+
+/// Reads past what is bad in both copies. `None`: not even the first batch of a file, which names the set and lists
+/// every replica, can be read.
+pub(crate) fn salvage<D: Disk>(disk: &D, purpose: Purpose) -> Result<Option<Salvaged>, OpenError> {
+    let mut found = FoundState::default();
+    let mut candidates = Vec::new();
+    for (shard, generation) in list(disk, &mut found, purpose)? {
+        let [a, b] = read_copies(disk, shard, generation, purpose)?;
+        found.newest_generation = found.newest_generation.max(generation);
+        let content = state_log::read(shard, generation, [&a, &b]);
+        candidates.push(Candidate { shard, generation, content });
+    }
+    let Some(set) = newest_set(&candidates, &mut found) else { return Ok(None) };
+    let mut salvaged =
+        Salvaged { found, bad_files: Vec::new(), uncertain: BTreeSet::new(), touched: BTreeSet::new() };
+    let mut latest = BTreeMap::new();
+    for at in set {
+        let Candidate { shard, generation, content } = &candidates[at];
+        let [a, b] = read_copies(disk, *shard, *generation, purpose)?;
+        let salvage = state_log::salvage(*shard, *generation, [&a, &b]);
+        let is_bad = content.is_err();
+        if is_bad {
+            let files = paths::state_files(*shard, *generation);
+            let there = files.iter().filter(|file| salvaged.found.files.contains(file)).cloned();
+            salvaged.found.bad_files.extend(there);
+            salvaged.bad_files.push(files);
+        }
+        for (number, batch) in salvage.batches.iter().enumerate() {
+            take_batch(batch, &mut salvaged.found);
+            for record in &batch.records {
+                let ids = (record.quorum, record.replica);
+                latest.insert(record.quorum, record.replica);
+                if is_bad {
+                    salvaged.touched.insert(ids);
+                }
+                match is_bad && number < salvage.before_last_hole {
+                    true => salvaged.uncertain.insert(ids),
+                    false => salvaged.uncertain.remove(&ids),
+                };
+            }
+        }
+    }
+    salvaged.found.replicas.retain(|ids, _| latest.get(&ids.0) == Some(&ids.1));
+    Ok(Some(salvaged))
+}
+
+fn read_copies<D: Disk>(
+    disk: &D,
+    shard: ShardId,
+    generation: u64,
+    purpose: Purpose,
+) -> Result<[Vec<u8>; 2], OpenError> {
+    let [a, b] = paths::state_files(shard, generation);
+    Ok([read_file(disk, &a, purpose)?, read_file(disk, &b, purpose)?])
+}
+
 /// All state files by shard and generation.
 fn list<D: Disk>(
     disk: &D,
@@ -126,7 +199,11 @@ fn list<D: Disk>(
     let state = Path::new(paths::STATE);
     sync(state)?;
     let mut files = Vec::new();
-    for entry in disk.list(state).map_err(io_failed("list", state))? {
+    let shards = match disk.list(state) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(io_failed("list", state))?,
+    };
+    for entry in shards {
         let Some(shard) = entry.name.parse().ok().map(ShardId).filter(|_| entry.is_dir) else { continue };
         let dir = paths::state_dir(shard);
         sync(&dir)?;
@@ -151,9 +228,20 @@ fn read_file<D: Disk>(disk: &D, path: &Path, purpose: Purpose) -> Result<Vec<u8>
     };
     if purpose == Purpose::Recovery {
         file.sync_data().map_err(io_failed("sync", path))?;
-        file.drop_cached().map_err(io_failed("drop the cache of", path))?;
+        file.drop_cached(0..u64::MAX).map_err(io_failed("drop the cache of", path))?;
     }
     file.read_at(0, usize::MAX).map_err(io_failed("read", path))
+}
+
+/// The files of the newest set that is complete.
+fn newest_set(candidates: &[Candidate], found: &mut FoundState) -> Option<Vec<usize>> {
+    let mut sets: Vec<Opening> = candidates.iter().filter_map(Candidate::opening).collect();
+    sets.sort_by_key(|opening| std::cmp::Reverse(opening.set));
+    found.newest_set = sets.first().map_or(0, |opening| opening.set);
+    let (opening, set) =
+        sets.iter().find_map(|opening| Some((opening, complete_set(candidates, opening)?)))?;
+    found.shards = opening.shards;
+    Some(set)
 }
 
 /// The newest file of every shard of this set; `None` if one is missing.
@@ -184,18 +272,33 @@ fn collect(candidates: &[Candidate], set: &[usize], found: &mut FoundState) -> R
             found.torn.push((files[0].clone(), content.end, content.torn_bytes));
         }
         for batch in &content.batches {
-            for record in &batch.records {
-                let key = (record.quorum, record.replica);
-                if found.replicas.get(&key).is_none_or(|known| known.version < record.version) {
-                    found.replicas.insert(key, record.clone());
-                }
-            }
-            for evidence in &batch.evidence {
-                let key = (evidence.quorum, evidence.replica, evidence.number);
-                let known = found.evidence.entry(key).or_default();
-                *known = evidence.synced.max(*known);
-            }
+            take_batch(batch, found);
+        }
+    }
+    check_one_each(found)
+}
+
+/// A quorum has one replica on a broker; those that have been removed do not count.
+fn check_one_each(state: &FoundState) -> Result<(), OpenError> {
+    let mut living = BTreeMap::new();
+    for record in state.replicas.values().filter(|record| record.standing != Standing::Gone) {
+        if let Some(other) = living.insert(record.quorum, record.replica) {
+            return Err(OpenError::TwoReplicas { quorum: record.quorum, replicas: [other, record.replica] });
         }
     }
     Ok(())
+}
+
+fn take_batch(batch: &StateBatch, found: &mut FoundState) {
+    for record in &batch.records {
+        let key = (record.quorum, record.replica);
+        if found.replicas.get(&key).is_none_or(|known| known.version < record.version) {
+            found.replicas.insert(key, record.clone());
+        }
+    }
+    for evidence in &batch.evidence {
+        let key = (evidence.quorum, evidence.replica, evidence.number);
+        let known = found.evidence.entry(key).or_default();
+        *known = evidence.synced.max(*known);
+    }
 }

@@ -3,10 +3,18 @@
 //! It decides nothing about what a bad frame means.
 
 use crate::DiskFile;
-use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES, Seed, decode_body};
+use crate::frame::{
+    DATA_COVERED_BYTES, FrameHeader, FrameKind, HEADER_BYTES, MAGIC, MAGIC_AT, Seed, decode_body,
+};
 use bytes::Bytes;
 use mq_types::{Body, EntryKind, Offset};
 use std::io;
+
+/// How much is looked at once behind a bad frame.
+const SCAN_CHUNK_BYTES: u64 = 64 << 10;
+/// Behind a bad frame, longer entries without records are not looked for: what looks like one there may be a client's
+/// bytes, and is not worth a long read.
+const SCAN_PAYLOAD_BYTES_MAX: u32 = 64 << 10;
 
 /// How much of a frame is read and verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +129,54 @@ impl<F: DiskFile> Walker<F> {
         self.previous = None;
     }
 
+    /// Where to look for the frame after the bad one on which this walker stands: behind it, if only its records are
+    /// bad.
+    pub(crate) fn behind_bad(&self) -> io::Result<u64> {
+        match self.look(self.position).step()? {
+            Step::Frame(frame) => Ok(frame.end_position()),
+            Step::End | Step::Bad => Ok(self.position + 1),
+        }
+    }
+
+    /// The first frame that begins in `from..scan_until` and whose own checksum is right. Its salt is this segment's,
+    /// so it is no client's bytes, and offsets, indexes and times of a segment only grow.
+    pub(crate) fn scan(&self, from: u64, scan_until: u64) -> io::Result<Option<Frame>> {
+        let mut position = from;
+        while position < scan_until.min(self.until) {
+            let starts = SCAN_CHUNK_BYTES.min(scan_until - position);
+            // The chunks overlap, so that no header lies across two of them unseen.
+            let chunk = self.file.read_at(position, starts as usize + HEADER_BYTES - 1)?;
+            for (at, bytes) in chunk.windows(HEADER_BYTES).enumerate() {
+                if bytes[MAGIC_AT..MAGIC_AT + MAGIC.len()] != MAGIC {
+                    continue;
+                }
+                let header = FrameHeader::decode(bytes.try_into().expect("a header's bytes"));
+                let Some(header) = header else { continue };
+                if header.covered_bytes() as u64 > u64::from(SCAN_PAYLOAD_BYTES_MAX) {
+                    continue;
+                }
+                if let Step::Frame(frame) = self.look(position + at as u64).step()? {
+                    return Ok(Some(frame));
+                }
+            }
+            position += starts;
+        }
+        Ok(None)
+    }
+
+    /// Goes on behind what is bad: at a frame, or where one is still to be looked for.
+    pub(crate) fn pass_to(&mut self, position: u64) {
+        assert!(position >= self.position, "only forward");
+        self.position = position;
+        self.previous = None;
+    }
+
+    /// Looks at one frame by itself, reading no more than its checksum covers.
+    fn look(&self, position: u64) -> Walker<F> {
+        let walker = Walker::new(self.file.clone(), self.seed.clone(), position, self.until, None);
+        walker.read(Depth::Headers, HEADER_BYTES + DATA_COVERED_BYTES)
+    }
+
     /// Reads the next frame and stands behind it; anything else leaves the walker where it is.
     pub(crate) fn step(&mut self) -> io::Result<Step> {
         if self.position >= self.until {
@@ -174,3 +230,6 @@ impl<F: DiskFile> Walker<F> {
         Ok((self.chunk.len() >= at + count).then(|| self.chunk.slice(at..at + count)))
     }
 }
+
+#[cfg(test)]
+mod tests;

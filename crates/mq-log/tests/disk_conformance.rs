@@ -45,7 +45,7 @@ fn files_hold_what_was_written<D: Disk>(disk: &D) {
         .expect("empty slices too");
     file.clone().write_at(7, &mut []).expect("nothing at all");
     file.sync_data().expect("it is open");
-    file.drop_cached().expect("it is open");
+    file.drop_cached(0..u64::MAX).expect("it is open");
     assert_eq!(&read(disk, "file")[4..8], [0, b'a', b'b', 1]);
     assert_eq!(&disk.open(path("file")).expect("it exists").map().expect("it can be mapped")[5..7], b"ab");
     let empty = disk.create(path("empty")).expect("it is new");
@@ -60,6 +60,7 @@ fn names_come_and_go<D: Disk>(disk: &D) {
     disk.create(path("dir/a")).expect("it is new");
     disk.sync_dir(path("dir")).expect("it exists");
     disk.sync_dir(path("")).expect("the root is a directory");
+    disk.sync_all().expect("nothing fails");
     assert_eq!(names(disk, "dir"), ["a", "b"]);
     assert_eq!(names(disk, ""), ["dir", "file"]);
     assert!(disk.list(path("")).expect("it exists")[0].is_dir);
@@ -111,7 +112,7 @@ fn the_disk_in_memory_conforms() {
 #[test]
 fn the_real_disk_conforms() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("it can be made");
-    conforms(&OsDisk::new(directory.path()));
+    conforms(&OsDisk::new(directory.path()).for_writer());
 }
 
 #[test]
@@ -171,6 +172,20 @@ fn a_crash_of_the_machine_may_lose_names_that_were_not_synced() {
 }
 
 #[test]
+fn one_sync_of_the_disk_makes_all_files_and_names_durable() {
+    for seed in 0..16 {
+        let disk = MemDisk::new();
+        disk.create_dir(path("dir")).expect("it is new");
+        for name in ["a", "dir/b"] {
+            write(&disk.create(path(name)).expect("it is new"), 0, &[7; 1024]);
+        }
+        disk.sync_all().expect("nothing fails");
+        let disk = disk.crash(Crash::Machine { seed });
+        assert_eq!((read(&disk, "a"), read(&disk, "dir/b")), (vec![7; 1024], vec![7; 1024]));
+    }
+}
+
+#[test]
 fn a_crash_of_the_process_loses_nothing_and_makes_nothing_durable() {
     let disk = MemDisk::new();
     let file = disk.create(path("file")).expect("it is new");
@@ -194,7 +209,7 @@ fn after_a_failed_sync_the_bytes_are_readable_and_will_never_be_durable() {
     assert!(file.sync_data().is_err());
     assert_eq!(read(&disk, "file"), b"lost");
     file.sync_data().expect("a retry says that all is well");
-    file.drop_cached().expect("it is open");
+    file.drop_cached(0..u64::MAX).expect("it is open");
     assert_eq!(read(&disk, "file"), b"");
 }
 

@@ -78,7 +78,11 @@ fn written() -> MemDisk {
 #[test]
 fn a_segment_and_its_frames_have_these_bytes() {
     let disk = written();
-    assert_eq!(lines(&bytes_of(&disk, &partition_files(&disk, ".seg")[0])), SEGMENT);
+    let file = &partition_files(&disk, ".seg")[0];
+    let bytes = bytes_of(&disk, file);
+    let (frames, ahead) = bytes.split_at(frames_end(&disk, file) as usize);
+    assert_eq!(lines(frames), SEGMENT);
+    assert!(ahead.iter().all(|byte| *byte == 0), "behind the frames there is nothing yet");
 }
 
 #[test]

@@ -147,8 +147,12 @@ fn what_a_crash_has_torn_is_no_finding() {
     drop(store);
     let disk = crash_process(&disk);
     let file = partition_files(&disk, ".seg").pop().expect("there is one");
-    let end = bytes_of(&disk, &file).len() as u64;
-    disk.damage(&file, |bytes| bytes.extend([0xAB; 100])).expect("it exists");
+    let end = frames_end(&disk, &file);
+    let append = |bytes: &mut Vec<u8>| {
+        bytes.truncate(end as usize);
+        bytes.extend([0xAB; 100]);
+    };
+    disk.damage(&file, append).expect("it exists");
     disk.damage(Path::new("state/0/1.a"), |bytes| bytes.extend([0xAB; 10])).expect("it exists");
     let items = look(&disk, Path::new("")).1;
     assert_eq!(findings(&items), Vec::<&Finding>::new());

@@ -97,7 +97,9 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
     let mut model = create_partition(&mut store);
     for (number, step) in steps.iter().enumerate() {
         match step {
-            Step::Idle => store.idle().expect("nothing fails"),
+            Step::Idle => {
+                store.idle().expect("nothing fails");
+            }
             Step::Restart { seed, shards } => {
                 drop(store);
                 disk = disk.crash(seed.map_or(Crash::Process, |seed| Crash::Machine { seed }));

@@ -153,11 +153,18 @@ fn a_damaged_batch_is_named_and_what_lies_before_it_is_given() {
     assert!(sound > 0);
     assert_eq!(read.batches, batches_of(&model, Offset(0), end)[..sound]);
     let refused = reader.read(read.next_offset, end, 1000);
-    let Err(ReadError::Corrupt { file, position: Position(position), offset }) = refused else {
-        panic!("{refused:?}");
-    };
-    assert_eq!((file, offset), (path, read.next_offset));
-    assert!(position > 0);
+    let Err(ReadError::Corrupt(bad)) = refused else { panic!("{refused:?}") };
+    let end_offset = batch.base_offset().plus(batch.span());
+    assert_eq!((bad.file, bad.offset, bad.end_offset), (path, read.next_offset, end_offset));
+    assert!(bad.position > Position(0));
+    // All but the bad one can be read, whatever is between them and the index's nearest point.
+    for offset in (0..end.0).map(Offset) {
+        let read = reader.read(offset, end, 0);
+        match batch.base_offset() <= offset && offset < end_offset {
+            true => assert!(matches!(read, Err(ReadError::Corrupt(_))), "{offset}: {read:?}"),
+            false => assert_eq!(read.expect("it is sound").batches, batches_of(&model, offset, end)[..1]),
+        }
+    }
 }
 
 #[test]

@@ -6,18 +6,10 @@ use fixture::*;
 use mq_log::disk::{Crash, Disk, Fault};
 use mq_log::{MemDisk, OpenError};
 use mq_types::persist::{LostReason, RecoveredReplica, ReplicaWrite, Snapshot, Standing};
-use mq_types::{Index, Offset};
+use mq_types::{Index, Offset, Term};
 use std::path::{Path, PathBuf};
 
-/// Opens the disk and gives back its one replica; what it says must be right for this model.
-fn recover(disk: &MemDisk, model: &Model) -> RecoveredReplica {
-    let shards = open(disk, small_options(1, 77));
-    let (found, entries) = found_on(&shards)[&PARTITION].clone();
-    model.matches(&found, &entries).unwrap_or_else(|error| panic!("{error}"));
-    found
-}
-
-/// The same for a replica of which only the standing and the readable entries matter.
+/// As [`recover`], for a replica of which only the standing and the readable entries matter.
 fn recover_lost(disk: &MemDisk, reason: LostReason, model: &Model) -> RecoveredReplica {
     let shards = open(disk, small_options(1, 77));
     let (found, entries) = found_on(&shards)[&PARTITION].clone();
@@ -48,7 +40,7 @@ fn active(disk: &MemDisk) -> PathBuf {
 fn every_cut_of_the_last_round_recovers_a_beginning_of_it() {
     let disk = MemDisk::new();
     let model = one_segment(&disk, &[]);
-    let before = bytes_of(&disk, &active(&disk)).len();
+    let before = frames_end(&disk, &active(&disk)) as usize;
     let mut full = model.clone();
     let disk = crash_process(&disk);
     let (mut store, _) = reopen(&disk, 2);
@@ -57,7 +49,7 @@ fn every_cut_of_the_last_round_recovers_a_beginning_of_it() {
     persist(&mut store, &mut full, &write);
     drop(store);
     let disk = crash_process(&disk);
-    let end = bytes_of(&disk, &active(&disk)).len();
+    let end = frames_end(&disk, &active(&disk)) as usize;
     let mut whole = Vec::new();
     let mut count_before = model.entries.len();
     for len in before..=end {
@@ -114,7 +106,7 @@ fn an_end_below_the_evidence_is_corruption() {
     let mut model = create_partition(&mut store);
     append(&mut store, &mut model, 2, &[1, 1, 1]);
     store.close().expect("nothing fails");
-    let end = bytes_of(&disk, &active(&disk)).len();
+    let end = frames_end(&disk, &active(&disk)) as usize;
     for len in [end - 1, end - 200, 150] {
         let disk = disk.fork();
         disk.damage(&active(&disk), |bytes| bytes.truncate(len)).expect("it exists");
@@ -141,6 +133,55 @@ fn a_bad_frame_below_a_later_one_that_knew_it_durable_is_corruption() {
     assert_eq!((found.last_index, found.commit), (Index(3), Index(1)));
 }
 
+/// An index point behind the bad frame was believed: entries of the second term were said to be of the first, and the
+/// next open, which had lost the point, found another end.
+#[test]
+fn a_term_that_begins_in_a_bad_frame_is_not_guessed() {
+    let disk = MemDisk::new();
+    let mut store = fresh(&disk);
+    let mut model = create_partition(&mut store);
+    let write = ReplicaWrite { segment_size_bytes_max: Some(1 << 20), ..model.write() };
+    persist(&mut store, &mut model, &write);
+    append(&mut store, &mut model, 2, &[1]);
+    append(&mut store, &mut model, 3, &[0]);
+    for _ in 0..6 {
+        append(&mut store, &mut model, 3, &[1]);
+    }
+    store.close().expect("nothing fails");
+    let text = b"3 of term 3";
+    disk.damage(&active(&disk), |bytes| {
+        let at = bytes.windows(text.len()).position(|window| window == text).expect("it is there");
+        bytes[at] ^= 1;
+    })
+    .expect("it exists");
+    let found = recover_lost(&disk, LostReason::CorruptEnd, &model);
+    assert_eq!((found.last_index, found.term_runs.last_term()), (Index(2), Term(2)));
+}
+
+/// With an index the walk began behind a point and read records; without one it read none that were known to be
+/// durable, and took the bad ones for good.
+#[test]
+fn bad_records_at_a_known_end_are_lost_with_and_without_an_index() {
+    let disk = MemDisk::new();
+    let mut store = fresh(&disk);
+    let mut model = create_partition(&mut store);
+    append(&mut store, &mut model, 2, &[1, 1, 1]);
+    store.close().expect("nothing fails");
+    let text = b"4 of term 2";
+    disk.damage(&active(&disk), |bytes| {
+        let at = bytes.windows(text.len()).position(|window| window == text).expect("it is there");
+        bytes[at] ^= 1;
+    })
+    .expect("it exists");
+    let without = disk.fork();
+    for file in partition_files(&disk, ".idx") {
+        without.unlink(&file).expect("it exists");
+    }
+    let found = recover_lost(&disk, LostReason::CorruptEnd, &model);
+    assert_eq!(recover_lost(&without, LostReason::CorruptEnd, &model), found);
+    assert_eq!(found.last_index, Index(3));
+}
+
 #[test]
 fn a_hole_is_noticed_without_an_index() {
     let disk = MemDisk::new();
@@ -165,7 +206,7 @@ fn a_frame_of_another_segment_is_no_frame() {
         let mut store = open(&disk, small_options(1, start)).remove(0).store;
         let mut model = create_partition(&mut store);
         append(&mut store, &mut model, 2, &[1, 2]);
-        let end = bytes_of(&disk, &active(&disk)).len();
+        let end = frames_end(&disk, &active(&disk)) as usize;
         append(&mut store, &mut model, 2, entries);
         (disk, model, end)
     };
@@ -174,13 +215,21 @@ fn a_frame_of_another_segment_is_no_frame() {
     let (other, _, _) = written(2, &[3]);
     let frame = bytes_of(&other, &active(&other))[end..].to_vec();
     disk = crash_process(&disk);
-    disk.damage(&active(&disk), |bytes| bytes.extend(&frame)).expect("it exists");
+    let append = |bytes: &mut Vec<u8>| {
+        bytes.truncate(end);
+        bytes.extend(&frame);
+    };
+    disk.damage(&active(&disk), append).expect("it exists");
     assert_eq!(recover(&disk, &model).last_index, model.last_index());
     // With the right salt it does.
     let (mut disk, _, _) = written(2, &[]);
     let (_, more, _) = written(2, &[3]);
     disk = crash_process(&disk);
-    disk.damage(&active(&disk), |bytes| bytes.extend(&frame)).expect("it exists");
+    let append = |bytes: &mut Vec<u8>| {
+        bytes.truncate(end);
+        bytes.extend(&frame);
+    };
+    disk.damage(&active(&disk), append).expect("it exists");
     assert_eq!(recover(&disk, &more).last_index, more.last_index());
 }
 
@@ -193,11 +242,11 @@ fn what_a_failed_sync_has_left_readable_is_not_believed() {
     // The write, then the sync.
     disk.plan_fault(disk.operations() + 1, Fault::Io);
     let write = ReplicaWrite { entries: model.next_entries(2, &[1]), ..model.write() };
-    let readable = bytes_of(&disk, &active(&disk)).len();
+    let readable = frames_end(&disk, &active(&disk)) as usize;
     store.persist_round(vec![write]).expect_err("the sync fails");
     drop(store);
     let disk = crash_process(&disk);
-    assert!(bytes_of(&disk, &active(&disk)).len() > readable, "it can be read");
+    assert!(frames_end(&disk, &active(&disk)) as usize > readable, "it can be read");
     recover(&disk, &model);
     recover(&disk.crash(Crash::Machine { seed: 5 }), &model);
 }
@@ -263,7 +312,7 @@ fn a_damaged_snapshot_is_a_lost_replica() {
     assert_eq!(recover(&disk.fork(), &model).tail.len(), 1);
     let file = partition_files(&disk, ".snap").pop().expect("there is one");
     disk.flip_bit(&file, 8 * 50).expect("it exists");
-    recover_lost(&disk, LostReason::MissingSegment, &model);
+    recover_lost(&disk, LostReason::BadSnapshot, &model);
 }
 
 #[test]
@@ -290,86 +339,6 @@ fn terms_are_known_without_a_scan() {
         disk.unlink(&file).expect("it exists");
     }
     assert_eq!(recover(&disk, &model).term_runs, found.term_runs);
-}
-
-fn state_files(disk: &MemDisk) -> [PathBuf; 2] {
-    let directory = Path::new("state/0");
-    let names: Vec<_> =
-        disk.list(directory).expect("it exists").into_iter().map(|entry| entry.name).collect();
-    assert_eq!(names.len(), 2, "{names:?}");
-    [directory.join(&names[0]), directory.join(&names[1])]
-}
-
-/// A partition whose state file has several batches.
-fn several_batches(disk: &MemDisk) -> Model {
-    let mut store = fresh(disk);
-    let mut model = create_partition(&mut store);
-    for term in 2..6 {
-        let write = ReplicaWrite { vote: Some(vote(term)), ..model.write() };
-        persist(&mut store, &mut model, &write);
-        append(&mut store, &mut model, term, &[1]);
-    }
-    model
-}
-
-#[test]
-fn a_flip_in_one_copy_of_the_state_is_healed() {
-    let disk = MemDisk::new();
-    let model = several_batches(&disk);
-    let disk = crash_process(&disk);
-    for file in state_files(&disk) {
-        for bit in (0..bytes_of(&disk, &file).len() as u64 * 8).step_by(5) {
-            let disk = disk.fork();
-            disk.flip_bit(&file, bit).expect("it exists");
-            recover(&disk, &model);
-            let [a, b] = state_files(&disk);
-            assert_eq!(bytes_of(&disk, &a), bytes_of(&disk, &b), "bit {bit}");
-        }
-        let disk = disk.fork();
-        disk.unlink(&file).expect("it exists");
-        recover(&disk, &model);
-    }
-}
-
-#[test]
-fn a_flip_in_both_copies_of_the_state_is_never_passed_over() {
-    let disk = MemDisk::new();
-    let model = several_batches(&disk);
-    let disk = crash_process(&disk);
-    let [a, b] = state_files(&disk);
-    let bytes = bytes_of(&disk, &a);
-    // The last batch may be a torn end: nothing later says that it was durable.
-    let last = bytes.windows(4).rposition(|window| window == b"mqst").expect("there is one");
-    for byte in 0..bytes.len() as u64 {
-        let disk = disk.fork();
-        disk.flip_bit(&a, byte * 8).expect("it exists");
-        disk.flip_bit(&b, byte * 8 + 3).expect("it exists");
-        match mq_log::open(disk.clone(), small_options(1, 9)) {
-            Err(OpenError::StateUnknown { files, position }) => {
-                assert_eq!(files, [a.clone(), b.clone()]);
-                assert!(position <= byte && byte < last as u64);
-            }
-            Ok(shards) => {
-                assert!(byte >= last as u64, "byte {byte} of {last}");
-                // The last batch was the vote of term 5; its term is in a frame too.
-                let found = &shards[0].recovered[0];
-                assert_eq!((found.vote.term, found.last_index), (model.vote.term, model.last_index()));
-            }
-            other => panic!("byte {byte}: {other:?}"),
-        }
-    }
-}
-
-#[test]
-fn replicas_without_any_state_are_never_taken_for_an_empty_directory() {
-    let disk = MemDisk::new();
-    several_batches(&disk);
-    let disk = crash_process(&disk);
-    for file in state_files(&disk) {
-        disk.unlink(&file).expect("it exists");
-    }
-    let refused = mq_log::open(disk.clone(), small_options(1, 9));
-    assert!(matches!(refused, Err(OpenError::StateMissing { replicas: 1, .. })), "{refused:?}");
 }
 
 #[test]
@@ -441,7 +410,7 @@ fn a_sound_log_of_a_lost_replica_is_served_up_to_its_commit() {
     persist(&mut store, &mut model, &write);
     append(&mut store, &mut model, 2, &[1]);
     store.close().expect("nothing fails");
-    let end = bytes_of(&disk, &active(&disk)).len();
+    let end = frames_end(&disk, &active(&disk)) as usize;
     disk.damage(&active(&disk), |bytes| bytes.truncate(end - 10)).expect("it exists");
     let found = recover_lost(&disk, LostReason::CorruptEnd, &model);
     assert_eq!((found.last_index, found.commit, found.high_watermark), (Index(6), Index(4), Offset(6)));

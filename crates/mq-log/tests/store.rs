@@ -169,7 +169,8 @@ fn a_state_file_that_finds_no_room_to_be_written_anew_goes_on_growing() {
     disk.set_capacity_bytes(u64::MAX);
     let disk = disk.crash(Crash::Process);
     let segment = partition_files(&disk, ".seg").pop().expect("there is one");
-    disk.damage(&segment, |bytes| bytes.truncate(bytes.len() - 10)).expect("it exists");
+    let cut = frames_end(&disk, &segment) as usize - 10;
+    disk.damage(&segment, |bytes| bytes.truncate(cut)).expect("it exists");
     let (_, found) = reopen(&disk, 2);
     assert_eq!(found[0].standing, Standing::Lost(mq_types::persist::LostReason::CorruptEnd));
 }

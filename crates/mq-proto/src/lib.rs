@@ -1,7 +1,9 @@
 //! The generated code of the public gRPC API: the messages, clients and servers of `proto/mq/v1`.
 //!
-//! Nothing is written by hand here and nothing is decided: the meaning of a message stands beside it in its
-//! `.proto` file, and the limits it is held to are checked where it arrives.
+//! Written by hand is the codec only, which bounds what decoding a request takes. Nothing is decided: the meaning of a
+//! message stands beside it in its `.proto` file, and the limits it is held to are checked where it arrives.
+
+pub mod codec;
 
 /// Package `mq.v1`. `bytes` fields are [`bytes::Bytes`](prost::bytes::Bytes), maps are ordered.
 #[allow(

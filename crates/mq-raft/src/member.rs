@@ -16,6 +16,7 @@ use mq_types::message::MessageKind;
 use mq_types::persist::{RecoveredReplica, Standing, Start, Vote};
 use mq_types::{Body, Entry, Index, Message, Offset, ReplicaId, Term, TermRuns};
 use raft::{RawNode, ReadOnlyOption, StateRole, eraftpb};
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 /// The Raft priority of a damaged replica: any sound one with as long a log is preferred.
@@ -135,10 +136,19 @@ impl Member {
         self.muted
     }
 
-    /// A bad entry was found below an intact end: from now on it leads only if nobody else can. If it leads, the
-    /// owner hands leadership over.
+    /// A bad entry was found below an intact end: from now on it leads only if nobody else can. If it leads, it hands
+    /// leadership over to the voter that is furthest along, if one answers.
     pub fn set_damaged(&mut self) {
         self.node.set_priority(PRIORITY_DAMAGED);
+        let prs = self.node.raft.prs();
+        let is_heir = |id: u64, progress: &raft::Progress| {
+            id != self.options.replica.0 && progress.recent_active && prs.conf().voters().contains(id)
+        };
+        let heirs = prs.iter().filter(|(id, progress)| is_heir(**id, progress));
+        let heir = heirs.max_by_key(|(id, progress)| (progress.matched, Reverse(**id))).map(|(id, _)| *id);
+        if let Some(heir) = heir {
+            self.transfer_leader(ReplicaId(heir));
+        }
     }
 }
 

@@ -66,6 +66,10 @@ pub enum LostReason {
     OpenRefused,
     /// A peer's message proves that this replica acknowledged more than it has.
     ShorterThanAcknowledged,
+    /// The snapshot that stands for the log's beginning is missing or bad.
+    BadSnapshot,
+    /// Its state record may be an older one than the last: the newer ones were bad in both copies.
+    UnknownState,
 }
 
 /// How far a replica may be trusted. It only ever gets worse; the cure is a new replica id.

@@ -7,7 +7,8 @@ mod forge;
 use bytes::{Bytes, BytesMut};
 use forge::{Forged, LIMITS, one_record, ordinary, with_true_checksum, with_true_length};
 use mq_types::batch::{
-    BatchError, HEADER_BYTES, RecordError, RecordField, ValidateOptions, next_batch, validate,
+    BatchBuilder, BatchError, HEADER_BYTES, HEADERS_PER_RECORD_BYTES_MAX, HEADERS_PER_RECORD_MAX_COUNT,
+    NewRecord, RecordError, RecordField, ValidateOptions, next_batch, validate,
 };
 use mq_types::{Batch, Compression, ErrorCode};
 use proptest::prelude::*;
@@ -328,6 +329,35 @@ fn a_header_key_is_text_wherever_the_stream_is_cut() {
                 let expected = if passes { Ok(()) } else { Err(error) };
                 assert_eq!(check(bytes), expected, "{compression}, shift {shift}, wrong at {wrong_at:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn headers_are_limited_in_number_and_bytes_whatever_the_codec() {
+    let (most, bytes_max) = (HEADERS_PER_RECORD_MAX_COUNT as usize, HEADERS_PER_RECORD_BYTES_MAX as usize);
+    let value = vec![0; bytes_max];
+    let too_many = RecordError::TooManyHeaders { max_count: HEADERS_PER_RECORD_MAX_COUNT };
+    let too_large = RecordError::HeadersTooLarge { max_bytes: HEADERS_PER_RECORD_BYTES_MAX };
+    // A value of this size has three bytes of length before it; the empty key has none that count.
+    for (headers, expected) in [
+        (vec![("", None); most], None),
+        (vec![("", None); most + 1], Some(too_many)),
+        (vec![("", Some(&value[3..])); 1], None),
+        (vec![("", Some(&value[2..])); 1], Some(too_large)),
+        (vec![("", Some(&value[..bytes_max / 2])); 2], Some(too_large)),
+    ] {
+        for compression in Compression::ALL {
+            let mut builder = BatchBuilder::new();
+            // The limits are those of each record: what came before does not count.
+            for headers in [&headers[..1], &headers[..]] {
+                let record = NewRecord { headers, ..NewRecord::default() };
+                builder.push(&record).unwrap();
+            }
+            let bytes = builder.finish(compression).to_bytes();
+            let number = u32::from(headers.len() > 1);
+            let expected = expected.map_or(Ok(()), |error| Err(BatchError::Record { number, error }));
+            assert_eq!(check(bytes), expected, "{compression}, {} headers", headers.len());
         }
     }
 }

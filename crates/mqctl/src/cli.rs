@@ -1,6 +1,9 @@
 //! The whole command tree, as the arguments are written: the doc comments are the help texts. What a command does is
 //! in `commands`, the examples below each help text in `examples`.
 
+pub mod bench;
+pub mod log;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -29,6 +32,7 @@ pub struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Globals {
     /// Brokers to try in turn, host:port,host:port
     #[arg(
@@ -86,7 +90,10 @@ pub enum Command {
     Partition(Partition),
     /// Logs on disk, of a broker that is stopped
     #[command(subcommand, after_help = examples::LOG)]
-    Log(Log),
+    Log(log::Log),
+    /// Measure how fast records go in and come out
+    #[command(subcommand, after_help = examples::BENCH)]
+    Bench(bench::Bench),
     /// Print what other tools need
     #[command(subcommand, after_help = examples::GENERATE)]
     Generate(Generate),
@@ -411,30 +418,6 @@ pub struct PartitionList {
     /// Only those with a replica that is not in sync
     #[arg(long)]
     pub under_replicated: bool,
-    #[command(flatten)]
-    pub output: OutputArgs,
-}
-
-/// Logs on disk, of a broker that is stopped.
-#[derive(Debug, Subcommand)]
-pub enum Log {
-    /// Print what the frames of a log hold
-    #[command(after_help = examples::LOG_DUMP)]
-    Dump(LogDirectory),
-    /// Check every byte; exit with 10 if anything is wrong
-    #[command(after_help = examples::LOG_VERIFY)]
-    Verify(LogDirectory),
-}
-
-/// `log dump` and `log verify`.
-#[derive(Debug, Args)]
-pub struct LogDirectory {
-    /// A broker's data directory
-    #[arg(value_hint = ValueHint::DirPath)]
-    pub dir: PathBuf,
-    /// Only this quorum (0 is the controller, partitions begin at 1024)
-    #[arg(long, value_name = "ID")]
-    pub quorum: Option<u64>,
     #[command(flatten)]
     pub output: OutputArgs,
 }

@@ -20,8 +20,8 @@ Examples:
   mqctl consume orders -o start:end -f '%p/%o %k=%v\\n'
   mqctl consume orders payments -o @-1h -n 10 --output json
 
-Format: %t topic, %p partition, %o offset, %k key, %v value, %h headers, %d timestamp in ms, %% a percent sign;
-\\n \\r \\t \\\\ \\0 \\xHH as in C.";
+Format: %t topic, %p partition, %o offset, %k key, %v value, %h headers, %d timestamp in ms, %% a \
+percent sign; \\n \\r \\t \\\\ \\0 \\xHH as in C.";
 
 pub(crate) const CLUSTER: &str = "\
 Examples:
@@ -40,6 +40,35 @@ Examples:
   mqctl log verify ./mq-data
   mqctl log dump ./mq-data --quorum 1024
   mqctl log verify ./mq-data -o json";
+
+pub(crate) const BENCH: &str = "\
+Examples:
+  mqctl bench produce bench --create --partitions 4
+  mqctl bench consume bench
+  mqctl bench e2e bench --rate 2000 --for 30s";
+
+pub(crate) const BENCH_PRODUCE: &str = "\
+Examples:
+  mqctl bench produce bench --create --partitions 4 --connections 4
+  mqctl bench produce bench --records 1000000 --record-size 100B -z zstd --payload text
+  mqctl bench produce bench --for 1m --rate 5000 --linger 0ms -o json
+
+Records are acknowledged as any others, and stay in the topic: mqctl topic delete bench removes them. A \
+record that is acknowledged counts, with the bytes of its value; 1 MB is 1000000 bytes.";
+
+pub(crate) const BENCH_CONSUME: &str = "\
+Examples:
+  mqctl bench consume bench
+  mqctl bench consume bench --connections 4 -o json
+  mqctl bench consume bench --from end --for 30s
+
+Records that mqctl bench made are verified: their bytes, and that none is missing, repeated or out of order.";
+
+pub(crate) const BENCH_END_TO_END: &str = "\
+Examples:
+  mqctl bench e2e bench --create
+  mqctl bench e2e bench --rate 10000 --for 1m --record-size 200B
+  mqctl bench e2e bench --rate 1 --records 100 -o json";
 
 pub(crate) const GENERATE: &str = "\
 Examples:
@@ -156,3 +185,12 @@ Examples:
   mqctl log verify ./mq-data
   mqctl log verify ./mq-data --quorum 1024
   mqctl log verify ./mq-data -o json";
+
+pub(crate) const LOG_REPAIR: &str = "\
+Examples:
+  mqctl log repair ./mq-data --dry-run
+  mqctl log repair ./mq-data
+  mqctl log repair ./mq-data --yes -o json
+
+What is cut off stays in the old files, or goes to quarantine/ in the data directory; delete it there when nobody needs
+it. Exit codes: 0 all is good now, 10 something is wrong that was not repaired.";

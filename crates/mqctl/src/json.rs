@@ -186,6 +186,54 @@ pub struct Trimmed {
     pub error: Option<String>,
 }
 
+/// What a bench measured. Null: it measures no such thing.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs, reason = "the names say it, as they do in the JSON")]
+pub struct Bench {
+    pub bench: &'static str,
+    pub topic: String,
+    pub connections: u16,
+    pub record_size_bytes: Option<usize>,
+    /// Records per second that were asked for.
+    pub rate: Option<u32>,
+    /// From the beginning to the last ack or the last record read.
+    pub seconds: f64,
+    /// Acknowledged; for `consume` and `e2e`, read.
+    pub records: u64,
+    pub bytes: u64,
+    pub records_per_second: f64,
+    pub bytes_per_second: f64,
+    pub sent: Option<u64>,
+    pub acknowledged: Option<u64>,
+    pub received: Option<u64>,
+    /// Read, made by a bench, and as they were sent.
+    pub verified: Option<u64>,
+    pub ack_latency: Option<BenchLatency>,
+    pub end_to_end_latency: Option<BenchLatency>,
+    pub errors: Vec<BenchError>,
+    pub interrupted: bool,
+}
+
+/// Percentiles of latencies: so many had at most so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names say it, as they do in the JSON")]
+pub struct BenchLatency {
+    pub p50_us: u64,
+    pub p90_us: u64,
+    pub p99_us: u64,
+    pub p999_us: u64,
+    pub max_us: u64,
+}
+
+/// Records of a bench that met the same error; the first one's words.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names say it, as they do in the JSON")]
+pub struct BenchError {
+    pub reason: &'static str,
+    pub count: u64,
+    pub example: String,
+}
+
 /// A number that may be unknown (negative).
 pub fn known(number: i64) -> Option<i64> {
     (number >= 0).then_some(number)

@@ -20,13 +20,22 @@ pub mod suggest;
 use std::{io, process::ExitCode};
 
 use clap::Parser;
+use mq_client::ClientError;
 
-use crate::{cli::Cli, exit::Exit};
+use crate::{
+    cli::{Cli, Command},
+    exit::Exit,
+};
 
 /// Parses the arguments, runs the command, and says how it ended.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // A bench takes all of the machine's cores, as a program under load would.
+    if !matches!(cli.command, Command::Bench(_)) {
+        runtime.worker_threads(2);
+    }
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("mqctl: could not start: {error}");
@@ -41,9 +50,18 @@ pub fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => Exit::Ok.into(),
         Err(error) => {
             eprintln!("mqctl: {error:#}");
+            if let Some(hint) = hint(&error) {
+                eprintln!("{hint}");
+            }
             Exit::of(&error).into()
         }
     }
+}
+
+/// What a person can look at where nobody answered in our protocol.
+fn hint(error: &anyhow::Error) -> Option<String> {
+    let ClientError::Transport { endpoint, .. } = error.downcast_ref()? else { return None };
+    Some(format!("is mqd running there, and is {endpoint} its gRPC address, not its admin or peer address?"))
 }
 
 /// `mqctl consume … | head`: whoever reads us has enough.

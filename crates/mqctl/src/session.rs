@@ -34,7 +34,7 @@ impl Session {
     pub async fn open(globals: &Globals, output: Output) -> anyhow::Result<Session> {
         let options = options(&globals.settings)?;
         let client = Client::connect(&globals.brokers, options).await.map_err(|error| match error {
-            ClientError::BadEndpoint { .. } => usage(format!("--brokers: {error}")),
+            ClientError::BadEndpoint { .. } => usage(format!("--brokers (or MQ_BROKERS): {error}")),
             error => error.into(),
         })?;
         if globals.verbose {

@@ -7,5 +7,9 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     // One mistake in three letters is a typo, more is another word.
     let mistakes_max = (word.chars().count() / 3).max(1);
     let near = candidates.into_iter().map(|candidate| (distance(candidate), candidate));
-    near.filter(|&(distance, _)| distance <= mistakes_max).min().map(|(_, candidate)| candidate)
+    // What has no letter in common with the word was not meant by it.
+    let letters = word.chars().count();
+    near.filter(|&(distance, _)| distance <= mistakes_max && distance < letters)
+        .min()
+        .map(|(_, candidate)| candidate)
 }

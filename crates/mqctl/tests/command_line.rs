@@ -1,6 +1,7 @@
 //! The program as a person meets it: arguments, exit codes, and what goes to stdout and stderr. No broker is needed.
 
 use std::{
+    io::Write,
     net::TcpListener,
     process::{Command, Output, Stdio},
 };
@@ -85,6 +86,30 @@ fn a_broker_that_is_not_there_is_an_error_that_says_so() {
 }
 
 #[test]
+fn a_port_that_speaks_another_protocol_is_an_error_that_says_what_to_look_at() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
+    let endpoint = listener.local_addr().expect("it is bound").to_string();
+    // Ends with the test program: it waits for whoever else may connect.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+            let _ = stream.and_then(|mut stream| stream.write_all(answer));
+        }
+    });
+    let ran = mqctl(&["--brokers", &endpoint, "topic", "list"]);
+    assert_eq!(ran.status.code(), Some(1));
+    let said = text(&ran.stderr);
+    assert!(said.contains("gRPC address"), "{said}");
+}
+
+#[test]
+fn a_directory_is_no_file_of_records() {
+    let ran = mqctl(&["produce", "t", "--file", "/"]);
+    assert_eq!(ran.status.code(), Some(1));
+    assert_eq!(text(&ran.stderr), "mqctl: / is a directory: name a file\n");
+}
+
+#[test]
 fn a_healthcheck_without_a_broker_is_unhealthy() {
     let ran = mqctl(&["--brokers", &free_endpoint(), "healthcheck"]);
     assert_eq!(ran.status.code(), Some(10), "{}", text(&ran.stderr));
@@ -139,4 +164,6 @@ fn the_nearest_word_is_suggested_and_no_other() {
     assert_eq!(nearest("Orders", ["orders", "payments"]), Some("orders"));
     assert_eq!(nearest("invoices", ["orders", "payments"]), None);
     assert_eq!(nearest("a", []), None);
+    assert_eq!(nearest("", ["a"]), None);
+    assert_eq!(nearest("x", ["a"]), None);
 }

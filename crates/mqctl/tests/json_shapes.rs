@@ -26,6 +26,42 @@ fn topic() -> v1::Topic {
 }
 
 #[test]
+fn a_bench() {
+    let latency = json::BenchLatency { p50_us: 1, p90_us: 2, p99_us: 3, p999_us: 4, max_us: 5 };
+    let error = json::BenchError { reason: "TRANSPORT", count: 2, example: "gone".to_owned() };
+    let bench = json::Bench {
+        bench: "e2e",
+        topic: "orders".to_owned(),
+        connections: 1,
+        record_size_bytes: Some(1024),
+        rate: None,
+        seconds: 2.5,
+        records: 10,
+        bytes: 10240,
+        records_per_second: 4.0,
+        bytes_per_second: 4096.0,
+        sent: Some(12),
+        acknowledged: Some(10),
+        received: Some(10),
+        verified: Some(10),
+        ack_latency: Some(latency),
+        end_to_end_latency: None,
+        errors: vec![error],
+        interrupted: false,
+    };
+    let expected = json!({
+        "bench": "e2e", "topic": "orders", "connections": 1, "record_size_bytes": 1024, "rate": null,
+        "seconds": 2.5, "records": 10, "bytes": 10240, "records_per_second": 4.0, "bytes_per_second": 4096.0,
+        "sent": 12, "acknowledged": 10, "received": 10, "verified": 10,
+        "ack_latency": {"p50_us": 1, "p90_us": 2, "p99_us": 3, "p999_us": 4, "max_us": 5},
+        "end_to_end_latency": null,
+        "errors": [{"reason": "TRANSPORT", "count": 2, "example": "gone"}],
+        "interrupted": false,
+    });
+    assert_eq!(shape(bench), expected);
+}
+
+#[test]
 fn a_topic() {
     let expected = json!({
         "name": "orders",

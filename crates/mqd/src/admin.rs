@@ -154,14 +154,23 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, String) {
     };
     let missing = not_serving(broker);
     if missing.is_empty() {
-        return (StatusCode::OK, "ready\n".to_owned());
+        // What is served can still be worth a look; it makes no broker unready.
+        let findings = broker.health().into_iter();
+        let findings = findings.map(|found| format!("{} {}: {}", found.code, found.subject, found.message));
+        let lines = std::iter::once("ready".to_owned()).chain(at_most(PROBLEMS_MAX, findings.collect()));
+        return (StatusCode::OK, lines.collect::<Vec<_>>().join("\n") + "\n");
     }
-    let rest = missing.len().saturating_sub(PROBLEMS_MAX);
-    let mut lines: Vec<String> = missing.into_iter().take(PROBLEMS_MAX).collect();
+    unready(at_most(PROBLEMS_MAX, missing).join("\n") + "\n")
+}
+
+/// The first lines, and how many more there are.
+fn at_most(lines_max: usize, mut lines: Vec<String>) -> Vec<String> {
+    let rest = lines.len().saturating_sub(lines_max);
+    lines.truncate(lines_max);
     if rest > 0 {
         lines.push(format!("and {rest} more"));
     }
-    unready(lines.join("\n") + "\n")
+    lines
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {

@@ -78,6 +78,8 @@ fn config(data_dir: &Path) -> Config {
         admin_listen: any_port,
         log_level: "warn".parse().expect("a level"),
         log_format: Format::Text,
+        // Temporary files may lie in memory.
+        disk_ballast_bytes: 0,
         ..Config::default()
     }
 }

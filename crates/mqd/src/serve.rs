@@ -6,7 +6,7 @@ use crate::signals::Signals;
 use crate::telemetry;
 use crate::wire::Running;
 use anyhow::Context;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 /// Does what the flags ask for; serving ends with a signal.
 ///
@@ -15,14 +15,20 @@ use std::io::Write;
 pub(crate) async fn run(flags: &Serve) -> anyhow::Result<()> {
     let loaded = config::load(flags.config.as_deref(), std::env::vars_os(), &flags.settings())?;
     if flags.check_config {
-        let mut out = std::io::stdout();
-        return writeln!(out, "the configuration is good").context("could not write to stdout");
+        return print("the configuration is good\n");
     }
     if flags.print_config {
-        let text = config::print(&loaded);
-        return std::io::stdout().write_all(text.as_bytes()).context("could not write to stdout");
+        return print(&config::print(&loaded));
     }
     serve(&loaded.config).await
+}
+
+/// To stdout. A reader that goes away has had enough (`mqd --print-config | head`).
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("could not write to stdout"),
+    }
 }
 
 async fn serve(config: &Config) -> anyhow::Result<()> {

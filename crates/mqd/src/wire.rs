@@ -32,7 +32,7 @@ pub(crate) struct Running {
     start_duration: Duration,
     /// Stops the gRPC front end.
     grpc_stop: CancellationToken,
-    grpc: JoinHandle<anyhow::Result<()>>,
+    grpc: JoinHandle<()>,
     /// Stops the admin port.
     admin_stop: CancellationToken,
 }
@@ -62,7 +62,7 @@ impl Running {
         let grpc_stop = CancellationToken::new();
         let server = mq_grpc::Server::new(broker.clone(), grpc_options(config));
         let served = server.serve(grpc_listener, grpc_stop.clone().cancelled_owned());
-        let grpc = tokio::spawn(async move { Ok(served.await?) });
+        let grpc = tokio::spawn(served);
         stopping_admin.disarm();
         Ok(Running {
             partition_count: broker.image().partition_count(),
@@ -100,8 +100,7 @@ impl Running {
     /// Waits until the front end has ended though nobody asked it to.
     pub(crate) async fn failed(&mut self) -> anyhow::Error {
         match (&mut self.grpc).await {
-            Ok(Ok(())) => anyhow!("the gRPC front end ended by itself"),
-            Ok(Err(error)) => error.context("the gRPC front end failed"),
+            Ok(()) => anyhow!("the gRPC front end ended by itself"),
             Err(error) => anyhow!(error).context("the gRPC front end was ended"),
         }
     }
@@ -187,10 +186,17 @@ fn broker_options(config: &Config, grpc_address: SocketAddr) -> mq_broker::Optio
         retention_interval_ms: whole_ms(config.retention_interval),
         segment_size_bytes_max: config.segment_bytes,
         preallocate_step_bytes: config.preallocate_bytes,
+        cached_bytes_max: config.cached_bytes,
+        scrub: mq_broker::ScrubOptions {
+            bytes_per_second: config.scrub_bytes_per_second,
+            interval_ms: whole_ms(config.scrub_interval),
+        },
         limits: mq_broker::Limits {
             produce_bytes_inflight_max: in_memory(config.produce_inflight_bytes_max),
             partition_inflight_bytes_max: in_memory(config.partition_inflight_bytes_max),
             decompressed_bytes_max: in_memory(config.decompressed_bytes_max),
+            disk_reserve_bytes: config.disk_reserve_bytes,
+            disk_ballast_bytes: config.disk_ballast_bytes,
             ..defaults.limits
         },
         ..defaults
@@ -199,6 +205,7 @@ fn broker_options(config: &Config, grpc_address: SocketAddr) -> mq_broker::Optio
 
 fn grpc_options(config: &Config) -> mq_grpc::Options {
     mq_grpc::Options {
+        threads_count: mq_grpc::Options::default().threads_count,
         request_bytes_max: in_memory(config.request_bytes_max),
         decompressed_bytes_max: in_memory(config.decompressed_bytes_max),
         answer_bytes_max: in_memory(config.answer_bytes_max),
@@ -208,6 +215,12 @@ fn grpc_options(config: &Config) -> mq_grpc::Options {
         answers_unread_ms_max: whole_ms(config.answers_unread_max),
         request_partitions_max_count: config.request_partitions_max_count as usize,
         connection_streams_max_count: config.connection_streams_max_count,
+        connections_max_count: config.connections_max_count as usize,
+        calls_max_count: config.calls_max_count as usize,
+        handshake_ms_max: whole_ms(config.handshake_timeout),
+        windows_bytes_max: in_memory(config.windows_bytes_max),
+        positions_max_count: config.positions_max_count as usize,
+        answers_bytes_max: in_memory(config.answers_bytes_max),
     }
 }
 

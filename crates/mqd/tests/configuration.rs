@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// A run of mqd that only looks at its configuration.
 struct Look {
@@ -221,6 +221,20 @@ fn sizes_and_durations_are_as_people_write_them() {
     }
 }
 
+/// A key may be any text in TOML. Its line breaks, and a megabyte of it, would make the message unreadable.
+#[test]
+fn what_somebody_wrote_is_repeated_on_one_line_and_in_part() {
+    let said = Look::check().file("\"a\\nb\\u0007\" = 1\n").refused();
+    assert!(said.starts_with("mqd: mqd.toml:1: unknown key \"a\\nb\\u{7}\"; "), "{said}");
+    let said = Look::check().env("MQ__A\nB", "").refused();
+    assert!(said.starts_with("mqd: unknown environment variable MQ__A\\nB; "), "{said}");
+    let long = "x".repeat(100_000);
+    for text in [format!("{long} = 1\n"), format!("[grpc]\nlisten = \"{long}\"\n"), format!("[{long}\n")] {
+        let said = Look::check().file(&text).refused();
+        assert!(said.lines().count() == 1 && said.len() < 1_000, "{} bytes: {:.2000}", said.len(), said);
+    }
+}
+
 #[test]
 fn everything_that_is_wrong_is_said_at_once_in_the_order_of_the_file() {
     let said = Look::check().file("[broker]\nid = 0\n[grpc]\nx = 1\n").env("MQ__NO", "").refused();
@@ -285,4 +299,14 @@ fn listeners_have_different_addresses() {
     assert!(said.contains(expected), "{said}");
     let any = Look::check().flag("--admin-listen", "127.0.0.1:0").flag("--grpc-listen", "127.0.0.1:0");
     any.accepted();
+}
+
+#[test]
+fn a_reader_that_goes_away_has_had_enough() {
+    let Look { directory, mut command } = Look::print();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command.stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(0), ""));
+    drop(directory);
 }

@@ -24,6 +24,7 @@ use Imports::{Lower, Only};
 const TABLE: &[(u8, &str, Imports)] = &[
     (6, "mq-tests", Lower),
     (6, "mq-benches", Lower),
+    (6, "mq-fuzz", Lower),
     (5, "mqd", Lower),
     (4, "mq-grpc", Only(&["mq-broker", "mq-types", "mq-proto"])),
     (4, "mq-peer", Lower),

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use cargo_metadata::{Metadata, MetadataCommand};
 use clap::Parser;
-use xtask::{layers, steps, tidy};
+use xtask::{fuzz, layers, mutants, steps, tidy};
 
 /// Checks and chores of the repository.
 #[derive(Parser)]
@@ -24,6 +24,14 @@ enum Command {
         #[arg(long, value_name = "STEP", value_parser = clap::builder::PossibleValuesParser::new(steps::names()))]
         only: Option<String>,
     },
+    /// Fuzz the decoders for a while: what strangers send, what disks hold, what people configure.
+    Fuzz {
+        /// For how long, all targets at the same time.
+        #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1440))]
+        minutes: u32,
+        /// Fuzz this target alone.
+        target: Option<String>,
+    },
 }
 
 fn main() -> Result<ExitCode> {
@@ -38,9 +46,11 @@ fn main() -> Result<ExitCode> {
             io::stdout().write_all(layers::render(&metadata).as_bytes())?;
             true
         }
+        Command::Fuzz { minutes, target } => fuzz::run(&metadata, minutes, target.as_deref())?,
         Command::Test { only } => {
             let outcomes = steps::run(only.as_deref(), |step| match step.work {
                 steps::Work::Tidy => report_tidy(&metadata),
+                steps::Work::Mutants => mutants::run(&metadata),
                 steps::Work::Cargo { .. } => step.run_cargo(&metadata),
             });
             print!("{}", steps::summary(&outcomes));

@@ -30,6 +30,8 @@ pub struct Step {
 pub enum Work {
     /// The rules of this repository, in this process.
     Tidy,
+    /// The planted bugs, which must be found.
+    Mutants,
     /// A cargo command.
     Cargo {
         /// Its arguments.
@@ -84,7 +86,7 @@ const fn cargo(name: &'static str, needs: Needs, arguments: &'static [&'static s
 }
 
 /// In the order they run: the cheap ones first.
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     cargo("fmt", Needs::Nothing, &["fmt", "--all", "--check"]),
     Step { name: "tidy", work: Work::Tidy, needs: Needs::Nothing },
     cargo(
@@ -101,6 +103,7 @@ const STEPS: [Step; 8] = [
     // The tests of processes find the binaries in the target directory; `cargo test` alone would not build them.
     cargo("build", Needs::Nothing, &["build", "--workspace", "--bins"]),
     cargo("test", Needs::Step("build"), &["test", "--workspace", "--no-fail-fast"]),
+    Step { name: "mutants", work: Work::Mutants, needs: Needs::Step("build") },
     Step {
         name: "doc",
         work: Work::Cargo {
@@ -199,6 +202,7 @@ impl fmt::Display for Step {
         write!(f, "{}:", self.name)?;
         match self.work {
             Work::Tidy => f.write_str(" cargo xtask tidy"),
+            Work::Mutants => f.write_str(" every planted bug against the tests that must find it"),
             Work::Cargo { arguments, environment } => {
                 for (name, value) in environment {
                     write!(f, " {name}=\"{value}\"")?;
@@ -210,7 +214,7 @@ impl fmt::Display for Step {
 }
 
 /// The cargo that runs this program, or the one on the path.
-fn cargo_program() -> OsString {
+pub(crate) fn cargo_program() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 

@@ -44,6 +44,7 @@ fn tests_are_skipped_with_the_reason_when_the_build_fails() {
     assert!(!executed.contains(&"test"), "{executed:?}");
     let test = outcomes.iter().find(|(name, _)| *name == "test").map(|(_, outcome)| outcome.to_string());
     assert_eq!(test.as_deref(), Some("skipped: the step build failed"));
+    assert!(!executed.contains(&"mutants"), "{executed:?}");
 }
 
 #[test]

@@ -98,3 +98,13 @@ fn a_newer_format_asks_for_a_newer_program() {
     let refused = message(DataDir::open(directory.path(), &fresh(1, 1)));
     assert!(refused.contains("format version 2") && refused.contains("newer mq"), "{refused}");
 }
+
+#[test]
+fn a_path_through_a_file_is_refused_and_the_system_is_quoted_once() {
+    let directory = directory();
+    let file = directory.path().join("file");
+    fs::write(&file, "").expect("it is writable");
+    let refused = DataDir::open(&file.join("data"), &fresh(1, 1)).expect_err("a file holds no directory");
+    assert!(std::error::Error::source(&refused).is_none(), "{refused:?}");
+    assert!(refused.to_string().contains("Not a directory"), "{refused}");
+}

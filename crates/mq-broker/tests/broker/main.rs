@@ -4,6 +4,7 @@ mod data_dir;
 mod limits;
 mod produce;
 mod read;
+mod rot;
 mod running;
 mod stop;
 mod topics;

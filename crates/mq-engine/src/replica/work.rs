@@ -89,6 +89,7 @@ impl Replica {
         for read in work.read {
             turn.push(Effect::Read {
                 quorum: self.quorum,
+                replica: self.replica,
                 read: ReadId(read.id.0),
                 from: read.first_index,
                 until: read.end_index,

@@ -4,10 +4,12 @@
 //! when a broker crashes.
 
 mod cluster;
+mod damaged;
 mod disk;
 mod lifecycle;
 mod lost;
 mod on_the_log;
+mod power_cuts;
 mod produce;
 mod retention;
 mod shell;

@@ -1,9 +1,10 @@
 //! Appending records to one partition: order, acknowledgements, conditions and limits.
 
-use crate::shell::{Broker, base_offset, batch, produced};
+use crate::shell::{Broker, base_offset, batch, produced, topic_of};
 use mq_engine::api::{Acks, Durability, Error, Produce, Reply, Request};
-use mq_engine::{Input, RequestId};
-use mq_types::{Offset, QuorumId};
+use mq_engine::{Input, RequestId, controller};
+use mq_types::{Offset, QuorumId, TopicId};
+use std::collections::BTreeMap;
 
 fn with_partition(configs: &[(&str, &str)]) -> (Broker, QuorumId) {
     let mut broker = Broker::founded(2);
@@ -144,6 +145,36 @@ fn a_full_disk_refuses_records_until_there_is_room() {
     let taken = broker.produce(quorum, 1, Acks::Quorum);
     broker.settle();
     assert_eq!(base_offset(&broker.replies[&taken]), Offset(0));
+}
+
+#[test]
+fn a_full_disk_refuses_new_partitions_and_lets_topics_be_deleted() {
+    let (mut broker, _) = with_partition(&[]);
+    let create = |validate_only| controller::Request::CreateTopic {
+        name: "more".to_owned(),
+        topic_id: TopicId([9; 16]),
+        partition_count: Some(1),
+        replication_factor: None,
+        configs: BTreeMap::new(),
+        validate_only,
+    };
+    let name = broker.image.topics.values().next().unwrap().name.clone();
+    let grow = controller::Request::AddPartitions {
+        name: name.clone(),
+        topic_id: None,
+        partition_count: 5,
+        validate_only: false,
+    };
+    broker.shards[0].inputs.push(Input::DiskRoom { available: false });
+    for request in [create(false), grow.clone()] {
+        assert_eq!(broker.control(request).unwrap_err(), Error::DiskFull);
+    }
+    assert!(broker.control(create(true)).is_ok(), "a check writes nothing");
+    broker.shards[0].inputs.push(Input::DiskRoom { available: true });
+    assert_eq!(topic_of(broker.control(grow)).partitions.len(), 5);
+    broker.shards[0].inputs.push(Input::DiskRoom { available: false });
+    let delete = controller::Request::DeleteTopic { name, topic_id: None, purge: true, validate_only: false };
+    assert!(broker.control(delete).is_ok(), "what makes room goes on");
 }
 
 #[test]

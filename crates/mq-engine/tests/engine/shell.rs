@@ -4,7 +4,7 @@ use crate::disk::Disk;
 use mq_engine::api::{self, Acks, Outcome, Produce, Request};
 use mq_engine::controller::{self, BrokerInfo, Command, Image, Topic};
 use mq_engine::{Effect, Engine, Event, Input, Now, Options, RequestId, View, WriteNumber};
-use mq_log::{MemDisk, ShardStore};
+use mq_log::{MemDisk, PersistError, ShardOpen, ShardStore};
 use mq_types::batch::{BatchBuilder, Checked, NewRecord, ValidateOptions, validate};
 use mq_types::compression::Compression;
 use mq_types::persist::{LogStatus, RecoveredReplica, ReplicaWrite};
@@ -39,18 +39,16 @@ impl Shard {
     }
 
     /// Makes these durable; what changed of which log.
-    fn persist(&mut self, writes: Vec<ReplicaWrite>) -> BTreeMap<QuorumId, LogStatus> {
+    fn persist(&mut self, writes: Vec<ReplicaWrite>) -> Result<BTreeMap<QuorumId, LogStatus>, PersistError> {
         match &mut self.log {
-            Some(log) => {
-                log.persist_round(writes).expect("the disk does not fail").changed.into_iter().collect()
-            }
+            Some(log) => Ok(log.persist_round(writes)?.changed.into_iter().collect()),
             None => {
                 let mut changed = BTreeMap::new();
                 for write in writes {
                     let quorum = write.quorum;
                     changed.extend(self.disk.write(write).map(|status| (quorum, status)));
                 }
-                changed
+                Ok(changed)
             }
         }
     }
@@ -69,6 +67,8 @@ pub(crate) struct Broker {
     pub(crate) image: Arc<Image>,
     /// Commands are given to shard 0, as a broker's shell does.
     pub(crate) routes_commands: bool,
+    /// A round failed: the process would end here, and nothing may be asked of it any more.
+    pub(crate) failed: Option<PersistError>,
     last_request: u64,
 }
 
@@ -110,6 +110,11 @@ impl Broker {
     pub(crate) fn start_on_log(options: Options, disk: MemDisk) -> Broker {
         let opened =
             mq_log::open(disk, mq_log::Options::new(options.shards, [3; 32])).expect("the disk is sound");
+        Broker::start_on_opened(options, opened)
+    }
+
+    /// Starts on a real log that is open.
+    pub(crate) fn start_on_opened(options: Options, opened: Vec<ShardOpen<MemDisk>>) -> Broker {
         let shards = opened.into_iter().enumerate().map(|(shard, opened)| {
             Shard::start(&options, shard, Disk::default(), Some(opened.store), opened.recovered)
         });
@@ -130,6 +135,7 @@ impl Broker {
             commands: Vec::new(),
             image: Arc::new(Image::default()),
             routes_commands: true,
+            failed: None,
             last_request: 0,
         }
     }
@@ -151,6 +157,9 @@ impl Broker {
 
     /// One turn of each shard that has something to do (of all shards the first time).
     pub(crate) fn turn(&mut self) {
+        if let Some(error) = &self.failed {
+            panic!("the broker goes on after a failed round: {error}");
+        }
         for shard in 0..self.shards.len() {
             let inputs = std::mem::take(&mut self.shards[shard].inputs);
             let effects = self.shards[shard].engine.turn(self.now, inputs);
@@ -212,7 +221,13 @@ impl Broker {
                 }
             }
             let numbers: Vec<_> = round.iter().map(|(number, write)| (write.quorum, *number)).collect();
-            let mut changed = shard.persist(round.into_iter().map(|(_, write)| write).collect());
+            let mut changed = match shard.persist(round.into_iter().map(|(_, write)| write).collect()) {
+                Ok(changed) => changed,
+                Err(error) => {
+                    self.failed = Some(error);
+                    return;
+                }
+            };
             for (at, &(quorum, number)) in numbers.iter().enumerate() {
                 // What has changed is known when the last write of the quorum is durable.
                 let is_last = numbers[at + 1..].iter().all(|later| later.0 != quorum);
@@ -227,7 +242,7 @@ impl Broker {
         for _ in 0..100 {
             self.turn();
             self.sync();
-            if self.shards.iter().all(|shard| shard.inputs.is_empty()) {
+            if self.failed.is_some() || self.shards.iter().all(|shard| shard.inputs.is_empty()) {
                 return;
             }
         }
@@ -237,6 +252,9 @@ impl Broker {
     /// Time passes, a tick at a time.
     pub(crate) fn pass(&mut self, ms: u64) {
         for _ in 0..ms.div_ceil(100) {
+            if self.failed.is_some() {
+                return;
+            }
             self.now.monotonic_ms += 100;
             self.now.wall_ms += 100;
             for shard in &mut self.shards {

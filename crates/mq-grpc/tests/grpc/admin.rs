@@ -27,6 +27,7 @@ async fn a_topic_is_created_once_and_described() {
     assert_eq!((created.topic_id.len(), created.configs["retention.ms"].as_str()), (16, "1000"));
     let described = describe(&running, "orders").await.expect("it exists");
     assert_eq!(described.topic_id, created.topic_id);
+    assert_eq!(described.partitions, created.partitions, "a creation answers what there is from then on");
     for (number, partition) in described.partitions.iter().enumerate() {
         assert_eq!((partition.id, partition.leader_id), (number as i32, 1));
         assert_eq!((partition.replicas.len(), partition.replicas[0].in_sync), (1, true));

@@ -82,6 +82,20 @@ async fn every_call_is_served_or_says_that_it_is_not() {
     running.stop().await;
 }
 
+#[test]
+fn every_call_has_a_declared_permission_and_nothing_else_has_one() {
+    for (service, methods) in services() {
+        for method in methods {
+            let call = format!("{service}/{method}");
+            let permission = mq_grpc::permission(&call).unwrap_or_else(|| panic!("{call} needs none"));
+            let looks = ["List", "Describe", "Check", "Explain"].iter().any(|verb| method.starts_with(verb));
+            let only_looks = looks && method != "ListOffsets";
+            assert_eq!(permission == mq_grpc::Permission::Describe, only_looks, "{call}");
+        }
+    }
+    assert_eq!(mq_grpc::permission("mq.v1.AdminService/Newer"), None);
+}
+
 #[tokio::test]
 async fn a_call_of_a_newer_client_is_refused_by_us_and_not_by_some_proxy() {
     let running = start().await;
@@ -100,7 +114,10 @@ async fn every_service_and_the_whole_report_their_health() {
     for service in services.chain([String::new()]) {
         let request = HealthCheckRequest { service: service.clone() };
         let status = health.check(request).await.expect("it is known").into_inner().status();
-        assert_eq!(status, ServingStatus::Serving, "{service:?}");
+        // Groups are known, and every call says that they are not built.
+        let expected =
+            if service == "mq.v1.GroupService" { ServingStatus::NotServing } else { ServingStatus::Serving };
+        assert_eq!(status, expected, "{service:?}");
     }
     running.stop().await;
 }
@@ -147,7 +164,7 @@ async fn a_request_beyond_the_limit_is_refused_and_the_connection_lives_on() {
     running.create("orders", 1).await;
     let sized = |bytes: usize| crate::running::to_partition("orders", 0, &["x".repeat(bytes).as_str()]);
     let refused = running.producer().produce(sized(200_000)).await.expect_err("it is too large");
-    assert_eq!(refused.code(), Code::OutOfRange);
+    assert_eq!((refused.code(), reason(&refused)), (Code::InvalidArgument, "BATCH_TOO_LARGE"));
     // More of the largest size at once than there is room for: they wait for each other, and all pass.
     let mut calls = Vec::new();
     for _ in 0..40 {

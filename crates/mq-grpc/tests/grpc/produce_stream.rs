@@ -101,7 +101,9 @@ async fn a_window_that_is_full_holds_requests_back_and_refuses_none() {
 
 #[tokio::test]
 async fn a_client_that_does_not_receive_is_cut_off_and_told_why() {
-    let options = mq_grpc::Options { answers_unread_ms_max: 1, ..mq_grpc::Options::default() };
+    // On this runtime, whose tasks can be counted.
+    let options =
+        mq_grpc::Options { answers_unread_ms_max: 1, threads_count: 0, ..mq_grpc::Options::default() };
     let running = start_with(options).await;
     let (requests, mut answers) = open(&running).await;
     let sender = tokio::spawn(async move {

@@ -24,7 +24,7 @@ pub(crate) struct Running {
     pub(crate) broker: Broker,
     pub(crate) address: String,
     stop: Option<oneshot::Sender<()>>,
-    served: JoinHandle<Result<(), tonic::transport::Error>>,
+    served: JoinHandle<()>,
     channel: Channel,
     _directory: TempDir,
 }
@@ -96,7 +96,7 @@ impl Running {
     /// Waits until the last connection has ended; ours among them.
     pub(crate) async fn stopped(self) {
         drop(self.channel);
-        within(self.served).await.expect("the server did not panic").expect("the server ends well");
+        within(self.served).await.expect("the server did not panic");
         self.broker.stop(LONG).await.expect("the broker stops");
     }
 

@@ -17,13 +17,14 @@
 //! Handles from before a crash answer with errors: they belong to a process that is no more. Renaming is not a
 //! single step across a crash of the machine (both names, or neither, may survive): harsher than real file systems.
 
+use super::mem_dir::Directory;
 use super::mem_file::Content;
 use super::{DirEntry, Disk, DiskFile};
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::SeedableRng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -76,33 +77,6 @@ struct Shared {
 enum Node {
     File(Content),
     Dir(Directory),
-}
-
-#[derive(Clone, Debug, Default)]
-struct Directory {
-    entries: BTreeMap<String, u64>,
-    /// What each name changed since the last sync stood for, the durable meaning first.
-    unsynced: BTreeMap<String, Vec<Option<u64>>>,
-}
-
-impl Directory {
-    fn set(&mut self, name: &str, node: Option<u64>) {
-        let before = self.entries.get(name).copied();
-        self.unsynced.entry(name.to_owned()).or_insert_with(|| vec![before]).push(node);
-        match node {
-            Some(node) => self.entries.insert(name.to_owned(), node),
-            None => self.entries.remove(name),
-        };
-    }
-
-    fn crash(&mut self, random: &mut ChaCha8Rng) {
-        for (name, versions) in std::mem::take(&mut self.unsynced) {
-            match versions[random.next_u32() as usize % versions.len()] {
-                Some(node) => self.entries.insert(name, node),
-                None => self.entries.remove(&name),
-            };
-        }
-    }
 }
 
 const ROOT: u64 = 0;
@@ -399,8 +373,21 @@ impl Disk for MemDisk {
     }
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
-        self.to_change_whole()?.directory(directory)?.unsynced.clear();
+        self.to_change_whole()?.directory(directory)?.sync();
         Ok(())
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        let (mut shared, _, fault) = self.to_change()?;
+        for node in shared.nodes.values_mut() {
+            match (node, fault) {
+                (Node::File(content), None) => content.sync(),
+                (Node::File(content), Some(Fault::Io)) => content.fail_sync(),
+                (Node::Dir(directory), None) => directory.sync(),
+                (_, Some(_)) => {}
+            }
+        }
+        fault.map_or(Ok(()), |fault| Err(error_of(fault)))
     }
 }
 
@@ -467,7 +454,7 @@ impl DiskFile for MemFile {
         Ok(shared.content(self.node)?.readable().len() as u64)
     }
 
-    fn drop_cached(&self) -> io::Result<()> {
+    fn drop_cached(&self, _: Range<u64>) -> io::Result<()> {
         let mut shared = self.disk.to_read()?;
         shared.content(self.node)?.drop_cached();
         Ok(())

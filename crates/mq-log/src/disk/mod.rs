@@ -16,6 +16,7 @@
 //! Paths are relative to the disk's root.
 
 mod mem;
+mod mem_dir;
 mod mem_file;
 mod os;
 
@@ -24,7 +25,7 @@ pub use os::{OsDisk, OsFile, OsMap};
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
 
 /// An entry of a directory.
@@ -47,6 +48,11 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
     /// Opens a file for reading and writing (`NotFound` if there is none).
     fn open(&self, path: &Path) -> io::Result<Self::File>;
 
+    /// As [`Disk::open`], for reading through once: what memory did not hold before is not kept there.
+    fn open_cold(&self, path: &Path) -> io::Result<Self::File> {
+        self.open(path)
+    }
+
     /// Gives a file or directory another name, in one step. Replaces a file of that name, or an empty directory;
     /// `DirectoryNotEmpty` if there is one that holds something.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -65,6 +71,23 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
 
     /// Makes the entries of a directory durable (not those of directories in it, nor the contents of files).
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+
+    /// Makes everything durable: the contents of all files and the entries of all directories. On a real disk that is
+    /// all of the file system, other programs' files included, which pays when many files are to be synced. Only where
+    /// [`Disk::can_sync_all`].
+    fn sync_all(&self) -> io::Result<()>;
+
+    /// Whether [`Disk::sync_all`] is worth as much as a sync of every file: that everything is beyond the disk's own
+    /// cache afterwards, and that a failed write is told.
+    fn can_sync_all(&self) -> bool {
+        true
+    }
+
+    /// The same disk for one more writer. Whoever calls [`Disk::sync_all`] has one of its own: a failed write is told
+    /// once, and with a shared one another writer might be told of it.
+    fn for_writer(&self) -> Self {
+        self.clone()
+    }
 }
 
 /// An open file of a [`Disk`]; clones are the same open file.
@@ -91,8 +114,9 @@ pub trait DiskFile: Clone + Debug + Send + Sync + 'static {
     /// The length in bytes; what is merely reserved does not count.
     fn len_bytes(&self) -> io::Result<u64>;
 
-    /// Drops what memory holds of this file and the disk holds too: the next read comes from the disk.
-    fn drop_cached(&self) -> io::Result<()>;
+    /// Drops what memory holds of this range of the file and the disk holds too: the next read comes from the disk.
+    /// More of the file may be dropped with it.
+    fn drop_cached(&self, range: Range<u64>) -> io::Result<()>;
 
     /// Maps the whole file. Only for files that nobody changes any more: the index of a sealed segment.
     fn map(&self) -> io::Result<Self::Map>;

@@ -4,32 +4,50 @@
 use super::{DirEntry, Disk, DiskFile};
 use rustix::fs::{Advice, FallocateFlags};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice};
-use std::ops::Deref;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
+use std::ops::{Deref, Range};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The most slices one call may carry (Linux's IOV_MAX).
 const SLICES_MAX: usize = 1024;
+/// The unit in which `stat` counts blocks, whatever the file system's own is.
+const STAT_BLOCK_BYTES: u64 = 512;
+
+/// What ext4 (and those before it) calls itself in `statfs`.
+const EXT4_MAGIC: rustix::fs::FsWord = 0xEF53;
+/// The first Linux whose `syncfs` tells of failed writes.
+const SYNCFS_TELLS_SINCE: (u32, u32) = (5, 8);
 
 /// A directory of the file system.
 #[derive(Clone, Debug)]
 pub struct OsDisk {
     root: Arc<PathBuf>,
     writable: bool,
+    /// The root, open since before its writer wrote anything: a failed write is told through it, once.
+    opened: Arc<io::Result<File>>,
+    /// Whether a sync of the whole file system does what one of each file does.
+    can_sync_all: bool,
 }
 
 impl OsDisk {
     /// The disk whose root is this directory, which must exist.
     pub fn new(root: impl Into<PathBuf>) -> OsDisk {
-        OsDisk { root: Arc::new(root.into()), writable: true }
+        OsDisk::opened(root.into(), true)
     }
 
     /// The same, opening files for reading alone and refusing whatever would change something
     /// (`PermissionDenied`).
     pub fn read_only(root: impl Into<PathBuf>) -> OsDisk {
-        OsDisk { root: Arc::new(root.into()), writable: false }
+        OsDisk::opened(root.into(), false)
+    }
+
+    fn opened(root: PathBuf, writable: bool) -> OsDisk {
+        let opened = File::open(&root);
+        let can_sync_all = opened.as_ref().is_ok_and(syncs_as_files_do) && is_failed_write_told();
+        OsDisk { root: Arc::new(root), writable, opened: Arc::new(opened), can_sync_all }
     }
 
     /// The directory.
@@ -54,12 +72,19 @@ impl Disk for OsDisk {
     fn create(&self, path: &Path) -> io::Result<OsFile> {
         let path = self.to_change(path)?;
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o640).open(path)?;
-        Ok(OsFile { file: Arc::new(file) })
+        Ok(OsFile { file: Arc::new(file), is_cold: false })
     }
 
     fn open(&self, path: &Path) -> io::Result<OsFile> {
         let file = OpenOptions::new().read(true).write(self.writable).open(self.root.join(path))?;
-        Ok(OsFile { file: Arc::new(file) })
+        Ok(OsFile { file: Arc::new(file), is_cold: false })
+    }
+
+    fn open_cold(&self, path: &Path) -> io::Result<OsFile> {
+        let file = OsFile { is_cold: true, ..self.open(path)? };
+        // Nothing is read ahead, or it would look as if it had been in memory before.
+        rustix::fs::fadvise(&*file.file, 0, None, Advice::Random)?;
+        Ok(file)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -93,12 +118,75 @@ impl Disk for OsDisk {
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         File::open(self.to_change(directory)?)?.sync_all()
     }
+
+    fn sync_all(&self) -> io::Result<()> {
+        match &*self.opened {
+            Ok(root) => Ok(rustix::fs::syncfs(root)?),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        }
+    }
+
+    fn can_sync_all(&self) -> bool {
+        self.can_sync_all
+    }
+
+    fn for_writer(&self) -> OsDisk {
+        OsDisk::opened(self.root.to_path_buf(), self.writable)
+    }
+}
+
+/// Whether `syncfs` on the file system of this directory flushes the disk's cache even when there is nothing to note in
+/// a journal, and tells failed writes. Only what is known to: XFS flushes it with its journal only, overlays tell nothing
+/// of what is below them, and FUSE asks nobody to make anything durable.
+fn syncs_as_files_do(root: &File) -> bool {
+    rustix::fs::fstatfs(root).is_ok_and(|stats| stats.f_type == EXT4_MAGIC)
+}
+
+/// Whether `syncfs` of this kernel tells of failed writes: since Linux 5.8.
+fn is_failed_write_told() -> bool {
+    let Ok(release) = fs::read_to_string("/proc/sys/kernel/osrelease") else { return false };
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= SYNCFS_TELLS_SINCE
 }
 
 /// An open file.
 #[derive(Clone, Debug)]
 pub struct OsFile {
     file: Arc<File>,
+    /// What is read does not stay in memory.
+    is_cold: bool,
+}
+
+impl OsFile {
+    /// Reads what memory holds from here on; how many bytes that is.
+    fn read_cached(&self, position: u64, bytes: &mut [u8]) -> usize {
+        let into = IoSliceMut::new(bytes);
+        let flags = rustix::io::ReadWriteFlags::NOWAIT;
+        // Where that cannot be told, nothing is taken to be in memory.
+        rustix::io::preadv2(&*self.file, &mut [into], position, flags).unwrap_or(0)
+    }
+
+    /// Reads what is in memory, then the rest, and lets go of that: from the first page on that was not in memory.
+    fn read_cold(&self, position: u64, wanted: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; wanted];
+        let mut count = self.read_cached(position, &mut bytes);
+        let dropped_from = position + count as u64;
+        while count < wanted {
+            let from = position + count as u64;
+            match rustix::io::pread(&*self.file, &mut bytes[count..], from) {
+                Ok(0) => break,
+                Ok(read) => count += read,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let dropped_bytes = position + count as u64 - dropped_from;
+        if let Some(len) = NonZeroU64::new(dropped_bytes) {
+            rustix::fs::fadvise(&*self.file, dropped_from, Some(len), Advice::DontNeed)?;
+        }
+        bytes.truncate(count);
+        Ok(bytes)
+    }
 }
 
 impl DiskFile for OsFile {
@@ -108,6 +196,9 @@ impl DiskFile for OsFile {
         // Never reserve more than the file can give: lengths come from the disk and may be garbage.
         let there = usize::try_from(self.len_bytes()?.saturating_sub(position)).unwrap_or(usize::MAX);
         let wanted = len_max.min(there);
+        if self.is_cold {
+            return self.read_cold(position, wanted);
+        }
         let mut bytes = Vec::with_capacity(wanted);
         while bytes.len() < wanted {
             let from = position + bytes.len() as u64;
@@ -156,6 +247,13 @@ impl DiskFile for OsFile {
         if end == 0 {
             return Ok(());
         }
+        // Half of a reservation would stay reserved when there is no room for the other half.
+        let stats = rustix::fs::fstatvfs(&*self.file)?;
+        let reserved_bytes = self.file.metadata()?.blocks() * STAT_BLOCK_BYTES;
+        // A file system that tells nothing about itself has no blocks at all.
+        if stats.f_blocks > 0 && end.saturating_sub(reserved_bytes) > stats.f_bavail * stats.f_frsize {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let allocate = || rustix::fs::fallocate(&*self.file, FallocateFlags::KEEP_SIZE, 0, end);
         match rustix::io::retry_on_intr(allocate) {
             // A file system without reservations: writing may then fail, and a failed write is final.
@@ -172,8 +270,10 @@ impl DiskFile for OsFile {
         Ok(self.file.metadata()?.len())
     }
 
-    fn drop_cached(&self) -> io::Result<()> {
-        Ok(rustix::fs::fadvise(&*self.file, 0, None, Advice::DontNeed)?)
+    fn drop_cached(&self, range: Range<u64>) -> io::Result<()> {
+        let len = NonZeroU64::new(range.end.saturating_sub(range.start).min(i64::MAX as u64));
+        let Some(len) = len else { return Ok(()) };
+        Ok(rustix::fs::fadvise(&*self.file, range.start, Some(len), Advice::DontNeed)?)
     }
 
     fn map(&self) -> io::Result<OsMap> {

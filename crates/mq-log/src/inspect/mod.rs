@@ -164,6 +164,12 @@ pub enum Problem {
     /// There are replicas and no complete set of state files.
     #[error("there is no complete set of state files: the broker will not start")]
     StateMissing,
+    /// The state lists two replicas of one quorum.
+    #[error("two replicas of quorum {quorum} are said to live here: the broker will not start")]
+    TwoReplicas {
+        /// The quorum.
+        quorum: QuorumId,
+    },
 }
 
 /// What was inspected.
@@ -269,6 +275,9 @@ impl<D: Disk> Inspection<'_, D> {
                 }
             }
             OpenError::StateMissing { state, .. } => self.file_finding(&state, 0, Problem::StateMissing),
+            OpenError::TwoReplicas { quorum, .. } => {
+                self.file_finding(Path::new(paths::STATE), 0, Problem::TwoReplicas { quorum });
+            }
             OpenError::NewerFormat { file, .. } => self.file_finding(&file, 0, Problem::NewerFormat),
             OpenError::Io { source, .. } => return Err(source),
         }

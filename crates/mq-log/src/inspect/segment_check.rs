@@ -219,7 +219,9 @@ impl<'a, 'b, D: Disk> SegmentCheck<'a, 'b, D> {
         let is_torn = is_newest
             && (behind.all_zeros || known.is_some())
             && known.is_none_or(|known| known <= last.index);
-        if is_torn {
+        if is_torn && behind.all_zeros {
+            // Space that was prepared for what comes next.
+        } else if is_torn {
             let len_bytes = file.len_bytes()? - position;
             self.inspection.item(Item::Torn {
                 file: self.path.clone(),

@@ -189,6 +189,28 @@ fn a_replica_damaged_while_it_runs_loses_the_next_election() {
 }
 
 #[test]
+fn a_leader_that_is_damaged_hands_over_to_the_voter_that_is_furthest_along() {
+    let mut world = World::with_learners(3, 1);
+    world.elect(id(1));
+    world.cuts.insert((id(1), id(2)));
+    world.propose(id(1), &["a"]);
+    world.settle();
+    world.member(id(1)).set_damaged();
+    world.settle();
+    assert_eq!(world.leader(), Some(id(3)), "replica 2 lacks an entry, replica 4 has no vote");
+}
+
+#[test]
+fn a_damaged_leader_without_other_voters_goes_on() {
+    let mut world = World::with_learners(1, 1);
+    world.elect(id(1));
+    world.member(id(1)).set_damaged();
+    world.propose(id(1), &["a"]);
+    world.settle();
+    assert_eq!((world.leader(), world.values(id(1))), (Some(id(1)), vec!["a".to_owned()]));
+}
+
+#[test]
 fn a_damaged_replica_leads_when_only_its_log_is_whole() {
     let mut world = World::new(3);
     world.elect(id(1));

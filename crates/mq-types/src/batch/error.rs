@@ -189,6 +189,18 @@ pub enum RecordError {
     /// A header's key is not text.
     #[error("a header key is not valid UTF-8")]
     HeaderKeyText,
+    /// More headers than anybody needs: decoded, each costs a reader many times its bytes.
+    #[error("it has more than {max_count} headers")]
+    TooManyHeaders {
+        /// The limit.
+        max_count: u32,
+    },
+    /// Headers that are themselves the message.
+    #[error("its headers have more than {max_bytes} bytes; put what is large into the value")]
+    HeadersTooLarge {
+        /// The limit.
+        max_bytes: u64,
+    },
 }
 
 /// A field of a record that has a length of its own.

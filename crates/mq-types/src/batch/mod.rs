@@ -24,7 +24,9 @@ pub use builder::{BatchBuilder, PushError};
 pub use error::{BatchError, RecordError, RecordField};
 pub use record::{NewRecord, Record, RecordHeader};
 pub use records::Records;
-pub use validate::{Checked, ValidateOptions, validate};
+pub use validate::{
+    Checked, HEADERS_PER_RECORD_BYTES_MAX, HEADERS_PER_RECORD_MAX_COUNT, ValidateOptions, validate,
+};
 
 use crate::{Compression, Offset, Term, crc32c::crc32c};
 use bytes::{Bytes, BytesMut};

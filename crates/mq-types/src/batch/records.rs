@@ -81,6 +81,11 @@ pub struct Records {
 }
 
 impl Records {
+    /// The size of the buffer that keys and values are slices of, in bytes: each of them keeps all of it.
+    pub fn data_bytes(&self) -> usize {
+        self.input.data.len()
+    }
+
     fn read(&mut self) -> Result<Record, RecordError> {
         let parsed = record::read(&mut self.input)?;
         let (found, expected) = (parsed.offset_delta, self.next_offset_delta);

@@ -13,6 +13,11 @@ use std::io::{self, BufRead, BufReader};
 /// Decompressed bytes held at a time.
 const WINDOW_BYTES: usize = 16 * 1024;
 
+/// Headers that one record may have. An empty one has two bytes in a batch and some sixty once it is decoded.
+pub const HEADERS_PER_RECORD_MAX_COUNT: u32 = 1_024;
+/// The bytes that the headers of one record may have together, counted from the first one's key to the end.
+pub const HEADERS_PER_RECORD_BYTES_MAX: u64 = 256 * 1024;
+
 /// The limits that a batch is held to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ValidateOptions {
@@ -96,6 +101,10 @@ struct Walk<R> {
     read_bytes: u64,
     /// Within a record: the value of `read_bytes` at which it ends.
     end: Option<u64>,
+    /// Headers of the present record so far.
+    headers_count: u32,
+    /// The value of `read_bytes` at which the key of its first header began.
+    headers_begin: u64,
 }
 
 /// Why the walk stops.
@@ -120,7 +129,7 @@ impl From<io::Error> for WalkError {
 
 impl<R: BufRead> Walk<R> {
     fn new(input: R, compression: Compression) -> Walk<R> {
-        Walk { input, compression, read_bytes: 0, end: None }
+        Walk { input, compression, read_bytes: 0, end: None, headers_count: 0, headers_begin: 0 }
     }
 
     fn all(mut self, batch: &Batch) -> Result<u64, BatchError> {
@@ -141,6 +150,10 @@ impl<R: BufRead> Walk<R> {
 
     fn one(&mut self, number: u32, base_timestamp_ms: i64) -> Result<(), WalkError> {
         let parsed = record::read(self)?;
+        // Nothing of a record is kept here, so its headers may be measured once they have gone by.
+        if self.headers_count > 0 && self.read_bytes - self.headers_begin > HEADERS_PER_RECORD_BYTES_MAX {
+            return Err(RecordError::HeadersTooLarge { max_bytes: HEADERS_PER_RECORD_BYTES_MAX }.into());
+        }
         if u32::try_from(parsed.offset_delta) != Ok(number) {
             return Err(RecordError::OffsetDelta { found: parsed.offset_delta, expected: number }.into());
         }
@@ -190,6 +203,7 @@ impl<R: BufRead> Input for Walk<R> {
 
     fn enter(&mut self, length: u32) -> Result<(), WalkError> {
         self.end = Some(self.read_bytes + u64::from(length));
+        self.headers_count = 0;
         Ok(())
     }
 
@@ -206,6 +220,13 @@ impl<R: BufRead> Input for Walk<R> {
     }
 
     fn header_key(&mut self, key_length: u32) -> Result<(), WalkError> {
+        if self.headers_count == 0 {
+            self.headers_begin = self.read_bytes;
+        }
+        self.headers_count += 1;
+        if self.headers_count > HEADERS_PER_RECORD_MAX_COUNT {
+            return Err(RecordError::TooManyHeaders { max_count: HEADERS_PER_RECORD_MAX_COUNT }.into());
+        }
         let mut text = Utf8::default();
         self.pass(key_length, |piece| text.see(piece))?;
         text.end()?;

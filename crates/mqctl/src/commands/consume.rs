@@ -101,7 +101,7 @@ impl Plan {
 }
 
 /// The offset of a point in each partition.
-async fn offsets(
+pub(super) async fn offsets(
     session: &Session,
     topic: &str,
     partitions: &[i32],

@@ -15,7 +15,7 @@ use mq_types::EntryMeta;
 use serde_json::{Value, json};
 
 use crate::{
-    cli::LogDirectory,
+    cli::log::LogDirectory,
     exit::{Exit, usage},
     output::{NOT_PRINTED, Output, counted},
 };

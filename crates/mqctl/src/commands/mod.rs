@@ -1,10 +1,12 @@
 //! One file per command; here they are only told apart.
 
+pub mod bench;
 mod cluster;
 mod completion;
 mod consume;
 mod healthcheck;
 mod log;
+mod log_repair;
 mod partition;
 mod produce;
 mod produce_tally;
@@ -16,7 +18,7 @@ mod topic_trim;
 mod version;
 
 use crate::{
-    cli::{Cli, Cluster, Command, Generate, Globals, Log, OutputArgs, Partition, Topic, Trash},
+    cli::{Cli, Cluster, Command, Generate, Globals, OutputArgs, Partition, Topic, Trash, log::Log},
     exit::Exit,
     output::{Output, OutputFormat},
     session::Session,
@@ -47,6 +49,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         }
         Command::Log(Log::Dump(args)) => log::dump(output(args.output), &args, globals.quiet),
         Command::Log(Log::Verify(args)) => log::verify(output(args.output), &args, globals.quiet),
+        Command::Log(Log::Repair(args)) => log_repair::run(output(args.output), &args, globals.quiet),
+        Command::Bench(command) => bench::run(&globals, format, command).await,
         Command::Generate(Generate::Completion { shell }) => completion::run(shell),
         Command::Healthcheck(args) => healthcheck::run(&globals, args).await,
         Command::Version(args) => version::run(output(args.output)),

@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
 use mq_client::{Producer, ProducerOptions, ProducerRecord, v1};
-use tokio::sync::mpsc::{self, error::SendError};
+use tokio::sync::mpsc;
 
 use super::produce_tally::{DELIVERIES_MAX, Ended, Sent, SharedTally, follow};
 use crate::{
@@ -33,6 +33,7 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Sends all records; ends at the first that fails, at the end of the input, or with ctrl-C.
 pub(super) async fn run(globals: &Globals, output: Output, args: Produce) -> anyhow::Result<Exit> {
     let format = input_format(&args)?;
+    let input = Input::open(&args, format, globals.quiet)?;
     let session = &Session::open(globals, output).await?;
     let options = ProducerOptions {
         acks: acks(args.acks),
@@ -44,7 +45,9 @@ pub(super) async fn run(globals: &Globals, output: Output, args: Produce) -> any
         Ok(producer) => producer,
         Err(error) => return Err(session.explain(error, &args.topic).await),
     };
-    let input = Input::open(session, &args, format)?;
+    if matches!(input.from, From::Stdin) && io::stdin().is_terminal() {
+        session.say("one record per line; ctrl-D ends");
+    }
     let progress = input.progress.clone();
     let tally = SharedTally::new(&args.topic, session.verbose);
     let (deliveries, queue) = mpsc::channel(DELIVERIES_MAX);
@@ -117,12 +120,15 @@ async fn send_all(
         };
         let size_bytes =
             record.key.as_ref().map_or(0, Bytes::len) + record.value.as_ref().map_or(0, Bytes::len);
+        // Room for it first: ctrl-C must not come between a record that was sent and its place in the account.
+        let place = deliveries.reserve().await;
         let delivery = producer.send(record).await;
         let sent = Sent { number: tally.sent(), delivery, size_bytes };
-        if let Err(SendError(sent)) = deliveries.send(sent).await {
+        let Ok(place) = place else {
             tally.settle(sent).await; // one before it failed, which the tally tells of
             return Ok(if source.recv().await.is_some() { Ended::Stopped } else { Ended::All });
-        }
+        };
+        place.send(sent);
     }
     Ok(Ended::All)
 }
@@ -141,25 +147,23 @@ enum From {
 }
 
 impl Input {
-    fn open(session: &Session, args: &Produce, format: InputFormat) -> anyhow::Result<Input> {
+    fn open(args: &Produce, format: InputFormat, quiet: bool) -> anyhow::Result<Input> {
         let mut progress = ProgressBar::hidden();
         let from = match &args.file {
             Some(path) => {
                 let file = File::open(path).with_context(|| format!("could not open {}", path.display()))?;
                 let metadata =
                     file.metadata().with_context(|| format!("could not look at {}", path.display()))?;
-                if metadata.is_file() && io::stderr().is_terminal() && !session.quiet {
+                if metadata.is_dir() {
+                    bail!("{} is a directory: name a file", path.display());
+                }
+                if metadata.is_file() && io::stderr().is_terminal() && !quiet {
                     progress = ProgressBar::new(metadata.len()).with_style(progress_style());
                 }
                 From::File(file)
             }
             None if !args.values.is_empty() => From::Arguments(args.values.clone()),
-            None => {
-                if io::stdin().is_terminal() {
-                    session.say("one record per line; ctrl-D ends");
-                }
-                From::Stdin
-            }
+            None => From::Stdin,
         };
         Ok(Input { format, from, progress })
     }
@@ -201,7 +205,8 @@ fn progress_style() -> ProgressStyle {
     style.unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-fn acks(acks: Acks) -> v1::Acks {
+/// As the protocol has it.
+pub(super) fn acks(acks: Acks) -> v1::Acks {
     match acks {
         Acks::None => v1::Acks::None,
         Acks::Leader => v1::Acks::Leader,
@@ -209,7 +214,8 @@ fn acks(acks: Acks) -> v1::Acks {
     }
 }
 
-fn codec(codec: Codec) -> v1::Compression {
+/// As the protocol has it.
+pub(super) fn codec(codec: Codec) -> v1::Compression {
     match codec {
         Codec::None => v1::Compression::None,
         Codec::Gzip => v1::Compression::Gzip,

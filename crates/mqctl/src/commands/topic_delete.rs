@@ -20,7 +20,8 @@ pub(super) async fn run(session: &Session, args: TopicDelete) -> anyhow::Result<
         }
     }
     let names = args.topics.join(", ");
-    let how = if args.purge { "for good" } else { "(to the trash: mqctl topic trash restore brings back)" };
+    let how =
+        if args.purge { "for good" } else { "(to the trash: mqctl topic trash restore brings it back)" };
     if !args.dry_run && !confirm(&format!("Delete {names} {how}?"), args.yes)? {
         session.say("nothing was deleted");
         return Ok(Exit::Error);

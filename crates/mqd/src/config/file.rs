@@ -21,18 +21,19 @@ pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Vec<Given> {
             return Vec::new();
         }
     };
+    let lines = Lines::of(&text);
     match DeTable::parse(&text) {
         Ok(table) => {
             let mut found = Vec::new();
             flatten(table.get_ref(), "", &mut |key, at, raw| {
-                let source = Source::File { path: path.to_owned(), line: line(&text, at) };
+                let source = Source::File { path: path.to_owned(), line: lines.number(at) };
                 found.push((at, Given { key, raw, source }));
             });
             found.sort_by_key(|(at, _)| *at);
             found.into_iter().map(|(_, given)| given).collect()
         }
         Err(error) => {
-            let line = line(&text, error.span().map_or(0, |span| span.start));
+            let line = lines.number(error.span().map_or(0, |span| span.start));
             let message = error.message().replace('\n', ", ");
             problems.push(Problem::NotToml { path: path.to_owned(), line, message });
             Vec::new()
@@ -80,7 +81,16 @@ fn raw(value: &DeValue<'_>) -> Raw {
     }
 }
 
-/// The line, counted from 1, in which the byte at this position lies.
-fn line(text: &str, at: usize) -> usize {
-    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+/// Where the lines of a text end.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Lines {
+        Lines(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect())
+    }
+
+    /// The line, counted from 1, in which the byte at this position lies.
+    fn number(&self, at: usize) -> usize {
+        self.0.partition_point(|end| *end < at) + 1
+    }
 }

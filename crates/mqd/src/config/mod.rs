@@ -25,6 +25,8 @@ use table::KEYS;
 
 /// What every environment variable of ours begins with. `MQ_BROKERS` and others are mqctl's.
 const ENVIRONMENT_PREFIX: &str = "MQ__";
+/// A file with more than so many mistakes is something else; it is not looked at to its end.
+const PROBLEMS_MAX_COUNT: usize = 100;
 
 /// Everything that can be set. What each key means stands in [`table::KEYS`], where people read it too.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,10 +49,18 @@ pub(crate) struct Config {
     pub(crate) produce_inflight_bytes_max: u64,
     pub(crate) partition_inflight_bytes_max: u64,
     pub(crate) decompressed_bytes_max: u64,
+    pub(crate) disk_reserve_bytes: u64,
+    pub(crate) disk_ballast_bytes: u64,
     pub(crate) fetch_wait_max: Duration,
     pub(crate) answers_unread_max: Duration,
     pub(crate) request_partitions_max_count: u32,
     pub(crate) connection_streams_max_count: u32,
+    pub(crate) connections_max_count: u32,
+    pub(crate) calls_max_count: u32,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) windows_bytes_max: u64,
+    pub(crate) positions_max_count: u32,
+    pub(crate) answers_bytes_max: u64,
     pub(crate) topic_partitions_max_count: u32,
     pub(crate) cluster_partitions_max_count: u32,
     pub(crate) partitions_default_count: u32,
@@ -58,7 +68,11 @@ pub(crate) struct Config {
     pub(crate) retention_interval: Duration,
     pub(crate) trash_grace: Duration,
     pub(crate) segment_bytes: u64,
+    pub(crate) cached_bytes: u64,
     pub(crate) preallocate_bytes: u64,
+    /// 0: never.
+    pub(crate) scrub_bytes_per_second: u64,
+    pub(crate) scrub_interval: Duration,
     pub(crate) log_level: Level,
     pub(crate) log_format: Format,
     pub(crate) allow_insecure_listeners: bool,
@@ -93,10 +107,18 @@ impl Default for Config {
             produce_inflight_bytes_max: 256 << 20,
             partition_inflight_bytes_max: 64 << 20,
             decompressed_bytes_max: 64 << 20,
+            disk_reserve_bytes: 256 << 20,
+            disk_ballast_bytes: 64 << 20,
             fetch_wait_max: Duration::from_secs(60),
             answers_unread_max: Duration::from_secs(30),
             request_partitions_max_count: 10_000,
             connection_streams_max_count: 256,
+            connections_max_count: 1_000,
+            calls_max_count: 4_096,
+            handshake_timeout: Duration::from_secs(10),
+            windows_bytes_max: 256 << 20,
+            positions_max_count: 50_000,
+            answers_bytes_max: 256 << 20,
             topic_partitions_max_count: 1_000,
             cluster_partitions_max_count: 10_000,
             partitions_default_count: 1,
@@ -104,7 +126,10 @@ impl Default for Config {
             retention_interval: Duration::from_secs(30),
             trash_grace: Duration::from_secs(24 * 3600),
             segment_bytes: 1 << 30,
+            cached_bytes: 256 << 20,
             preallocate_bytes: 16 << 20,
+            scrub_bytes_per_second: 8 << 20,
+            scrub_interval: Duration::from_secs(7 * 24 * 3600),
             log_level: Level::info(),
             log_format: Format::Text,
             allow_insecure_listeners: false,
@@ -179,6 +204,9 @@ pub(crate) fn load(
     }
     let mut loaded = Loaded { config: Config::default(), sources: BTreeMap::new() };
     for given in given {
+        if problems.len() >= PROBLEMS_MAX_COUNT {
+            break;
+        }
         if let Err(problem) = loaded.set(given) {
             problems.push(problem);
         }

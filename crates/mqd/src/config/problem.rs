@@ -6,6 +6,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+/// The most that a message repeats of what somebody wrote, in characters.
+const SHOWN_CHARS_MAX_COUNT: usize = 200;
+
 /// One thing that is wrong.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
@@ -18,7 +21,7 @@ pub(crate) enum Problem {
         source: io::Error,
     },
     /// The file is not TOML.
-    #[error("{}:{line}: this is not TOML: {message}", .path.display())]
+    #[error("{}:{line}: this is not TOML: {}", .path.display(), shown(.message))]
     NotToml {
         /// The file.
         path: PathBuf,
@@ -28,7 +31,7 @@ pub(crate) enum Problem {
         message: String,
     },
     /// Nobody knows this key.
-    #[error("{at}: unknown key \"{key}\"{}", did_you_mean(.near))]
+    #[error("{at}: unknown key \"{}\"{}", shown(.key), did_you_mean(.near))]
     UnknownKey {
         /// Where.
         at: Source,
@@ -46,7 +49,7 @@ pub(crate) enum Problem {
         section: String,
     },
     /// Nobody knows this variable, and its name says that it is meant for us.
-    #[error("unknown environment variable {name}{}", did_you_mean(.near.as_slice()))]
+    #[error("unknown environment variable {}{}", shown(.name), did_you_mean(.near.as_slice()))]
     UnknownVariable {
         /// Its name.
         name: String,
@@ -60,7 +63,7 @@ pub(crate) enum Problem {
         name: String,
     },
     /// A value of a wrong kind, malformed, or out of range.
-    #[error("{at}: {key} is {value}; expected {expected}")]
+    #[error("{at}: {key} is {}; expected {expected}", shown(.value))]
     BadValue {
         /// Where.
         at: Source,
@@ -139,6 +142,19 @@ impl fmt::Display for Refused {
         }
         Ok(())
     }
+}
+
+/// What somebody wrote, fit for one line: without control characters, and cut if it is long.
+fn shown(text: &str) -> String {
+    let mut shown = String::new();
+    for (number, character) in text.chars().enumerate() {
+        match character {
+            _ if number == SHOWN_CHARS_MAX_COUNT => return shown + "…",
+            _ if character.is_control() => shown.extend(character.escape_default()),
+            _ => shown.push(character),
+        }
+    }
+    shown
 }
 
 fn did_you_mean<'a>(near: impl IntoIterator<Item = &'a String>) -> String {

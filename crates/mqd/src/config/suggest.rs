@@ -2,8 +2,14 @@
 
 use super::table::KEYS;
 
+/// A longer word is no mistyped name, in bytes; comparing it would take time and memory with its length.
+const WORD_BYTES_MAX: usize = 100;
+
 /// The known name that a typing mistake could have turned into `word`; none if nothing is near.
 pub(super) fn nearest(word: &str, known: impl IntoIterator<Item = String>) -> Option<String> {
+    if word.len() > WORD_BYTES_MAX {
+        return None;
+    }
     let distance = |known: &str| strsim::damerau_levenshtein(&word.to_lowercase(), &known.to_lowercase());
     // One mistake in three letters is a typing mistake, more is another word.
     let mistakes_max_count = (word.chars().count() / 3).max(1);

@@ -130,6 +130,17 @@ pub(super) const KEYS: &[Key] = &[
         field: Field::Size(|config| &mut config.decompressed_bytes_max, MIB..=4 * GIB),
     },
     Key {
+        name: "limits.disk_reserve_bytes",
+        meaning: "Records are refused with DISK_FULL when less of the file system is free; at most a twentieth of it.",
+        field: Field::Size(|config| &mut config.disk_reserve_bytes, 0..=1024 * GIB),
+    },
+    Key {
+        name: "limits.disk_ballast_bytes",
+        meaning: "Size of the file \"ballast\" in the data directory. Its space is given up when something else has\n\
+                  filled the disk, so that trims, deletions and a restart go on; at most a twentieth of the file system.",
+        field: Field::Size(|config| &mut config.disk_ballast_bytes, 0..=1024 * GIB),
+    },
+    Key {
         name: "limits.fetch_wait_max",
         meaning: "The longest that a fetch waits for records.",
         field: Field::Span(|config| &mut config.fetch_wait_max, seconds(1)..=seconds(3600)),
@@ -148,6 +159,40 @@ pub(super) const KEYS: &[Key] = &[
         name: "limits.connection_streams_max",
         meaning: "Calls open at once on one connection; further ones wait at the client, without an error.",
         field: Field::Number(|config| &mut config.connection_streams_max_count, 1..=100_000),
+    },
+    Key {
+        name: "limits.connections_max",
+        meaning: "Connections open at once; further ones are closed as soon as they are accepted.",
+        field: Field::Number(|config| &mut config.connections_max_count, 1..=100_000),
+    },
+    Key {
+        name: "limits.calls_max",
+        meaning: "Calls open at once on all connections; further ones are refused with OVERLOADED. The first four of\n\
+                  each connection do not count.",
+        field: Field::Number(|config| &mut config.calls_max_count, 1..=1_000_000),
+    },
+    Key {
+        name: "limits.handshake_timeout",
+        meaning: "How long a new connection may take to say what it speaks.",
+        field: Field::Span(|config| &mut config.handshake_timeout, seconds(1)..=seconds(600)),
+    },
+    Key {
+        name: "limits.windows_bytes_max",
+        meaning: "What all connections together may send ahead of being read, beyond 64 KiB each. A new connection is\n\
+                  granted an eighth of what is left, at most 32 MiB; a small grant makes a long way slow.",
+        field: Field::Size(|config| &mut config.windows_bytes_max, MIB..=64 * GIB),
+    },
+    Key {
+        name: "limits.positions_max",
+        meaning: "Partitions that all open reads together follow; further ones are refused with OVERLOADED. The first\n\
+                  sixteen of each connection do not count.",
+        field: Field::Number(|config| &mut config.positions_max_count, 1..=10_000_000),
+    },
+    Key {
+        name: "limits.answers_bytes_max",
+        meaning: "Bytes of answers that were read from the log and not yet received; a connection may have an eighth.\n\
+                  Beyond it readers wait, and connections that receive nothing are closed.",
+        field: Field::Size(|config| &mut config.answers_bytes_max, MIB..=64 * GIB),
     },
     Key {
         name: "limits.topic_partitions_max",
@@ -186,9 +231,26 @@ pub(super) const KEYS: &[Key] = &[
         field: Field::Size(|config| &mut config.segment_bytes, MIB..=4 * GIB),
     },
     Key {
+        name: "log.cached_bytes",
+        meaning: "How much of what was written last is left in the page cache for readers, over all partitions; what is\n\
+                  older is read from the disk. 0: as much as the kernel likes.",
+        field: Field::Size(|config| &mut config.cached_bytes, 0..=1024 * GIB),
+    },
+    Key {
         name: "log.preallocate_bytes",
         meaning: "The most disk space that a growing segment reserves in one step; a small log reserves less.",
         field: Field::Size(|config| &mut config.preallocate_bytes, 4 * KIB..=GIB),
+    },
+    Key {
+        name: "scrub.bytes_per_second",
+        meaning: "How fast all logs are read through in the background, to find what has rotted on the disk before\n\
+                  somebody needs it. 0: never. What is found: mqctl cluster health.",
+        field: Field::Size(|config| &mut config.scrub_bytes_per_second, 0..=4 * GIB),
+    },
+    Key {
+        name: "scrub.interval",
+        meaning: "How often that begins anew, at most. The first time is soon after a start.",
+        field: Field::Span(|config| &mut config.scrub_interval, seconds(1)..=seconds(365 * 24 * 3600)),
     },
     Key {
         name: "telemetry.level",

@@ -1,0 +1,10 @@
+//! Fuzzes the batch decoder: `cargo fuzz` feeds it; built otherwise, it replays the files it is given.
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| mq_fuzz::batch_decoder::check(data));
+
+#[cfg(not(fuzzing))]
+fn main() -> std::io::Result<()> {
+    mq_fuzz::replay("batch_decoder")
+}
