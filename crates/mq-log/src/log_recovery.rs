@@ -278,10 +278,15 @@ fn runs_before<F: DiskFile>(
         let len = active.file.len_bytes()?.max(end);
         let mut walker = Walker::new(active.file.clone(), active.seed.clone(), from.0, len, from.1);
         loop {
+            let has_previous = walker.previous().is_some();
             let Step::Frame(frame) = walker.step()? else { return Ok(None) };
             if frame.header.term > term {
                 let last = runs.runs().last().expect("a head has the term before its segment");
-                if frame.header.index <= last.first_index || frame.header.base_offset < last.base_offset {
+                // The term begins here if the frame before was seen to be of another one.
+                let begins = has_previous
+                    && frame.header.index > last.first_index
+                    && frame.header.base_offset >= last.base_offset;
+                if !begins {
                     return Ok(None);
                 }
                 runs.append(frame.header.index, frame.header.term, frame.header.base_offset);

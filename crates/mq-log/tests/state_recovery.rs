@@ -87,3 +87,48 @@ fn replicas_without_any_state_are_never_taken_for_an_empty_directory() {
     let refused = mq_log::open(disk.clone(), small_options(1, 9));
     assert!(matches!(refused, Err(OpenError::StateMissing { replicas: 1, .. })), "{refused:?}");
 }
+
+/// Writes one batch with a right checksum into both copies of the state.
+fn forge_state(disk: &MemDisk, payload: &[u8]) {
+    for path in state_files(disk) {
+        let name = path.file_stem().and_then(|name| name.to_str()).expect("it has a name");
+        let generation: u64 = name.parse().expect("it begins with its generation");
+        let mut header = *b"mqst\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        header[8..12].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+        let shard = 0_u16.to_le_bytes();
+        let covered = [&shard[..], &generation.to_le_bytes(), &header[..12], &header[16..], payload].concat();
+        header[12..16].copy_from_slice(&crc32fast::hash(&covered).to_le_bytes());
+        disk.damage(&path, |bytes| *bytes = [&header[..], payload].concat()).expect("it exists");
+    }
+}
+
+/// A set of 0 files was complete without any, and every replica that it did not list was removed.
+#[test]
+fn a_set_of_no_state_files_is_no_state() {
+    let disk = MemDisk::new();
+    several_batches(&disk);
+    let disk = crash_process(&disk);
+    // Opening { shards: 0, set: 99 }
+    forge_state(&disk, &[0x0a, 2, 0x10, 99]);
+    let refused = mq_log::open(disk.clone(), small_options(1, 9));
+    assert!(matches!(refused, Err(OpenError::StateMissing { replicas: 1, .. })), "{refused:?}");
+    assert!(!partition_files(&disk, ".seg").is_empty());
+}
+
+/// Two replicas of one quorum were a panic in the middle of the open, after the old state files were gone.
+#[test]
+fn two_replicas_of_a_quorum_are_refused_by_their_names() {
+    let disk = MemDisk::new();
+    several_batches(&disk);
+    let disk = crash_process(&disk);
+    // Opening { shards: 1, set: 99 }; { quorum: 1024, replica, start, membership, segments: [{ number, first_index }] }
+    let mut payload = vec![0x0a, 4, 8, 1, 0x10, 99];
+    for replica in [7, 8] {
+        payload.extend([0x12, 15, 8, 0x80, 8, 0x10, replica, 0x42, 0, 0x4a, 0, 0x52, 4, 8, 1, 0x10, 1]);
+    }
+    forge_state(&disk, &payload);
+    let before = state_files(&disk);
+    let refused = mq_log::open(disk.clone(), small_options(1, 9));
+    assert!(matches!(refused, Err(OpenError::TwoReplicas { quorum: PARTITION, .. })), "{refused:?}");
+    assert_eq!(state_files(&disk), before);
+}
