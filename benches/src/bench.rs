@@ -106,12 +106,23 @@ impl Run {
     }
 }
 
+/// More than a round of anything takes.
+const WARM_BYTES: usize = 1536 << 20;
+const PAGE_BYTES: usize = 4096;
+
 /// Waits until everything written to the file system of `dir` is on the disk, and what was removed is gone: what one
-/// round leaves behind must not be done during the next.
+/// round leaves behind must not be done during the next. Then takes memory and gives it back: a virtual machine's host
+/// lends it anew after a few seconds without use, and pages that were not lent yet take ten times as long to fill,
+/// whoever fills them.
 ///
 /// # Errors
 /// The disk failed.
 pub fn settle(dir: &Path) -> Result<()> {
     let opened = std::fs::File::open(dir).with_context(|| format!("cannot open {}", dir.display()))?;
-    rustix::fs::syncfs(&opened).with_context(|| format!("cannot sync the file system of {}", dir.display()))
+    rustix::fs::syncfs(&opened)
+        .with_context(|| format!("cannot sync the file system of {}", dir.display()))?;
+    let mut memory = vec![0_u8; WARM_BYTES];
+    memory.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 1);
+    std::hint::black_box(&memory);
+    Ok(())
 }
