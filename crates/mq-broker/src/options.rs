@@ -36,7 +36,7 @@ pub struct Options {
     /// The most that is reserved for a segment in one step, in bytes. Default 16 MiB.
     pub preallocate_step_bytes: u64,
     /// What was written last and is left in the page cache for readers, in bytes over all partitions; 0: as much as the
-    /// kernel likes. Default 256 MiB.
+    /// kernel likes. Default 64 MiB.
     pub cached_bytes_max: u64,
     /// How fast, and how often, all logs are read through for rotten places. Default: 8 MiB/s, every 7 days.
     pub scrub: mq_log::ScrubOptions,
@@ -91,7 +91,7 @@ impl Options {
             retention_interval_ms: 30_000,
             segment_size_bytes_max: 1 << 30,
             preallocate_step_bytes: 16 << 20,
-            cached_bytes_max: 256 << 20,
+            cached_bytes_max: 64 << 20,
             scrub: mq_log::ScrubOptions::default(),
             limits: Limits::default(),
             fatal: Arc::new(abort),

@@ -30,7 +30,7 @@ impl Options {
             preallocate_step_bytes: 16 << 20,
             index_interval_bytes: 16 << 10,
             state_log_size_bytes_max: 64 << 20,
-            cached_tail_bytes_max: 128 << 20,
+            cached_tail_bytes_max: 64 << 20,
             salt_seed,
         }
     }

@@ -126,7 +126,7 @@ impl Default for Config {
             retention_interval: Duration::from_secs(30),
             trash_grace: Duration::from_secs(24 * 3600),
             segment_bytes: 1 << 30,
-            cached_bytes: 256 << 20,
+            cached_bytes: 64 << 20,
             preallocate_bytes: 16 << 20,
             scrub_bytes_per_second: 8 << 20,
             scrub_interval: Duration::from_secs(7 * 24 * 3600),
