@@ -112,9 +112,11 @@ pub(crate) fn examine<D: Disk>(
                 .map_or(high_watermark, |committed| committed.end_offset()),
         };
         high_watermark = high_watermark.max(state.start.base_offset).min(contents.last.end_offset());
-        if contents.last.term > state.vote.term {
-            state.vote = Vote { term: contents.last.term, voted_for: None };
-        }
+    }
+    // That there is something of a term proves that it was entered; where no frame can be read, the record's own word.
+    let entered = contents.as_ref().map_or(state.start.prev_term, |contents| contents.runs.last_term());
+    if entered > state.vote.term {
+        state.vote = Vote { term: entered, voted_for: None };
     }
     if tail.is_none() || contents.as_ref().is_none_or(|contents| contents.commit > contents.last.index) {
         found.lost.get_or_insert(LostReason::CorruptEnd);
