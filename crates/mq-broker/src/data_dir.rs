@@ -23,6 +23,12 @@ const META: &str = "broker.meta";
 const META_NEW: &str = "broker.meta.new";
 /// What a broker without `broker.meta` must not have.
 const STATE: [&str; 2] = ["state", "quorums"];
+/// What else a broker makes in its directory.
+const MADE_LATER: [&str; 3] = ["ballast", "trash", "quarantine"];
+/// What a new file system has at its root.
+const LOST_AND_FOUND: &str = "lost+found";
+/// Names of strangers that a message shows.
+const STRANGERS_SHOWN_MAX_COUNT: usize = 3;
 
 const MAGIC: &[u8; 8] = b"mqbroker";
 const VERSION: u16 = 1;
@@ -44,6 +50,24 @@ pub enum DataDirError {
         path: PathBuf,
         /// What the system said. Part of the message, so not named `source`: whoever prints causes prints it once.
         error: io::Error,
+    },
+    /// Something else has the name.
+    #[error("{} is not a directory; the data directory must be one, or not be there yet", .path.display())]
+    NotADirectory {
+        /// What was to be the data directory.
+        path: PathBuf,
+    },
+    /// Somebody else's files lie where a new broker would make its own.
+    #[error(
+        "{} holds other files ({found}) and no broker's data; give mqd a directory of its own: an empty one, or one \
+         that is not there yet",
+        .path.display()
+    )]
+    Occupied {
+        /// The directory.
+        path: PathBuf,
+        /// Some of what was found in it.
+        found: String,
     },
     /// Another process holds the lock.
     #[error(
@@ -123,6 +147,7 @@ impl DataDir {
     pub(crate) fn open(path: &Path, fresh: &Meta) -> Result<DataDir, DataDirError> {
         assert!(!fresh.founded, "a cluster is founded by its quorum, not by its directory");
         create(path)?;
+        refuse_strangers(path)?;
         let lock = lock(path)?;
         let meta = match fs::read(path.join(META)) {
             Ok(bytes) => decode(&path.join(META), &bytes)?,
@@ -165,6 +190,9 @@ fn create(path: &Path) -> Result<(), DataDirError> {
         None => path.to_owned(),
     };
     let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    if fs::metadata(path).is_ok_and(|found| !found.is_dir()) {
+        return Err(DataDirError::NotADirectory { path: path.to_owned() });
+    }
     let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
     fs::create_dir_all(path).map_err(failed("create", path))?;
     for made in missing.into_iter().rev() {
@@ -185,6 +213,31 @@ fn lock(path: &Path) -> Result<File, DataDirError> {
         Err(TryLockError::WouldBlock) => Err(DataDirError::Locked { path: path.to_owned() }),
         Err(TryLockError::Error(error)) => Err(failed("lock", &file)(error)),
     }
+}
+
+/// Nobody means a folder of documents to become a broker's data directory, where deleting a file loses records. What a
+/// broker makes itself is none of a stranger's, nor is what a file system has at its root, nor what is hidden.
+fn refuse_strangers(path: &Path) -> Result<(), DataDirError> {
+    if path.join(META).exists() {
+        return Ok(());
+    }
+    let ours = [LOCK, META, META_NEW, LOST_AND_FOUND].into_iter().chain(STATE).chain(MADE_LATER);
+    let ours: Vec<&str> = ours.collect();
+    let mut strangers = Vec::new();
+    for entry in fs::read_dir(path).map_err(failed("read", path))? {
+        let name = entry.map_err(failed("read", path))?.file_name().to_string_lossy().into_owned();
+        if !ours.contains(&name.as_str()) && !name.starts_with('.') {
+            strangers.push(name);
+        }
+    }
+    if strangers.is_empty() {
+        return Ok(());
+    }
+    strangers.sort();
+    let more = strangers.len() > STRANGERS_SHOWN_MAX_COUNT;
+    strangers.truncate(STRANGERS_SHOWN_MAX_COUNT);
+    let found = strangers.join(", ") + if more { ", …" } else { "" };
+    Err(DataDirError::Occupied { path: path.to_owned(), found })
 }
 
 /// A directory that has state without a name is not an empty one: a cluster founded over it would deny its data.

@@ -172,12 +172,16 @@ pub enum StartError {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     /// The file system does not say how much of it is free, or the ballast cannot be used.
-    #[error("could not look after the space in {}: {source}", .path.display())]
+    #[error(
+        "could not find out what is free in {}, or not use the file \"ballast\" there: {error}; all of the data \
+         directory must belong to this user",
+        .path.display()
+    )]
     Space {
         /// The data directory.
         path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
+        /// What the system said. Part of the message, so not named `source`: whoever prints causes prints it once.
+        error: std::io::Error,
     },
     /// Opening the log takes a little space, and there is none.
     #[error("the disk is full, to the last byte: {error}; free some space in the file system of {} and start again", .path.display())]
@@ -188,8 +192,13 @@ pub enum StartError {
         error: OpenError,
     },
     /// The log cannot be opened.
-    #[error(transparent)]
-    Log(#[from] OpenError),
+    #[error("could not open the log in {}: {error}", .path.display())]
+    Log {
+        /// The data directory.
+        path: PathBuf,
+        /// Why. Part of the message, as above.
+        error: OpenError,
+    },
     /// An engine refuses what recovery found.
     #[error("what was found on the disk cannot be taken over: {0}")]
     Engine(#[from] mq_engine::OpenError),

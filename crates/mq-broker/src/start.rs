@@ -106,12 +106,12 @@ fn open(options: &Options) -> Result<Opened, StartError> {
     let in_directory = || data_dir.path().to_owned();
     // Before the log is opened: that takes a little space, and the ballast may be all that there is.
     let space = Space::open(&disk, &options.limits)
-        .map_err(|source| StartError::Space { path: in_directory(), source })?;
+        .map_err(|error| StartError::Space { path: in_directory(), error })?;
     let shards = mq_log::open(disk.clone(), log).map_err(|error| match &error {
         OpenError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
             StartError::DiskFull { path: in_directory(), error }
         }
-        _ => StartError::Log(error),
+        _ => StartError::Log { path: in_directory(), error },
     })?;
     assert_eq!(shards.len(), usize::from(options.shards), "a store for every shard");
     Ok(Opened { data_dir, disk, shards, space })

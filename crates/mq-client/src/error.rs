@@ -55,7 +55,9 @@ pub enum ClientError {
         message: String,
     },
     /// A record larger than the topic takes. Nothing was sent.
-    #[error("the record has {size_bytes} bytes; the topic's max.message.bytes is {max_bytes}")]
+    #[error(
+        "the record has {size_bytes} bytes; the topic's max.message.bytes is {max_bytes}: send less, or raise that"
+    )]
     RecordTooLarge {
         /// Its key, value and headers.
         size_bytes: usize,

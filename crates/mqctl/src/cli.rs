@@ -226,7 +226,8 @@ pub struct TopicTrim {
     #[arg(long, value_name = "POINT", allow_hyphen_values = true)]
     pub to: Point,
     /// Only these partitions
-    #[arg(short, long = "partition", value_name = "N", value_delimiter = ',')]
+    #[arg(short, long = "partition", value_name = "N", value_delimiter = ',', allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i32).range(0..))]
     pub partitions: Vec<i32>,
     /// Do not ask
     #[arg(short, long)]
@@ -310,7 +311,8 @@ pub struct Produce {
     #[arg(short = 'f', long = "format", value_name = "FORMAT", default_value = "%v\\n", id = "input_format")]
     pub format: String,
     /// The partition; without it, by the key, or spread
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i32).range(0..))]
     pub partition: Option<i32>,
     #[command(flatten)]
     pub output: OutputArgs,
@@ -351,7 +353,8 @@ pub struct Consume {
     #[arg(short = 'n', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
     /// Only these partitions
-    #[arg(short, long = "partition", value_name = "N", value_delimiter = ',')]
+    #[arg(short, long = "partition", value_name = "N", value_delimiter = ',', allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i32).range(0..))]
     pub partitions: Vec<i32>,
     /// Consume as a member of this group
     #[arg(short, long)]
@@ -439,6 +442,8 @@ pub struct Healthcheck {
     /// How long the answer may take
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
     pub timeout: std::time::Duration,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// `version`.

@@ -79,7 +79,7 @@ Examples:
 pub(crate) const HEALTHCHECK: &str = "\
 Examples:
   mqctl healthcheck
-  mqctl healthcheck --timeout 1s
+  mqctl healthcheck --timeout 1s -o json
   mqctl healthcheck --brokers 10.0.0.7:9650";
 
 pub(crate) const ROOT: &str = "\

@@ -96,11 +96,14 @@ impl InputFormat {
             return Ok(None);
         }
         self.skip_prefix(input, number)?;
+        let (_, record_end) = self.fields.last().expect("a format without a field is refused when parsed");
         let mut record = ProducerRecord::default();
         for (i, (field, end)) in self.fields.iter().enumerate() {
             let mut bytes = Vec::new();
             let ended = read_until(input, end, &mut bytes, number)?;
-            if !ended && i + 1 < self.fields.len() {
+            // A line without its tab must not become one record with the next line.
+            let runs_over = !contains(end, record_end) && contains(&bytes, record_end);
+            if i + 1 < self.fields.len() && (!ended || runs_over) {
                 let expected = String::from_utf8_lossy(end).into_owned();
                 return Err(InputError::NoSeparator { record: number, expected, field: *field });
             }
@@ -126,6 +129,11 @@ impl InputFormat {
             }),
         }
     }
+}
+
+/// Whether it holds `part`, which everything does if it is empty.
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || bytes.windows(part.len()).any(|window| window == part)
 }
 
 /// Reads up to `end`, which is taken but not kept. False: the input ended first.

@@ -96,6 +96,15 @@ pub struct Health {
     pub findings: Vec<Finding>,
 }
 
+/// `healthcheck`: which broker answered, or why none did.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs, reason = "the names say it, as they do in the JSON")]
+pub struct Healthcheck {
+    pub answers: bool,
+    pub endpoint: Option<String>,
+    pub error: Option<String>,
+}
+
 /// One thing that is not as it should be.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the names say it, as they do in the JSON")]

@@ -4,8 +4,8 @@
 mod peer;
 
 use std::{
-    io::{BufRead, BufReader, Write},
-    process::{Command, Output, Stdio},
+    io::{BufRead, BufReader, Read, Write},
+    process::{Child, ChildStdout, Command, Output, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicI64, Ordering},
@@ -126,6 +126,49 @@ async fn the_last_n_and_a_count_are_exact() {
 async fn an_empty_range_prints_nothing_and_does_not_wait() {
     let ran = mqctl(holding_abc(), &["consume", "t", "-o", "end:end"], b"").await;
     assert_eq!((ran.status.code(), ran.stdout.len()), (Some(0), 0), "{}", text(&ran.stderr));
+}
+
+/// Starts `consume` on a topic that has no end, and reads nothing of what it prints but the first byte.
+async fn consume_without_end() -> (Child, ChildStdout) {
+    let fetched = |offset: i64| v1::FetchedPartition {
+        topic_partition: Some(v1::TopicPartition { topic: "t".to_owned(), ..Default::default() }),
+        records: vec![v1::Record { value: Some(vec![b'x'; 1 << 10].into()), offset, ..Default::default() }],
+        next_offset: offset + 1,
+        ..Default::default()
+    };
+    let peer = Peer::new().on_fetch(move |_| ((0..10_000).map(fetched).collect(), None));
+    let endpoint = peer.connect().await.endpoint();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mqctl"));
+    command.args(["consume", "t"]).env("MQ_BROKERS", endpoint).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program was built");
+    let mut stdout = child.stdout.take().expect("it is piped");
+    let reading = tokio::task::spawn_blocking(move || {
+        stdout.read_exact(&mut [0]).expect("it prints");
+        stdout
+    });
+    (child, reading.await.expect("it ran"))
+}
+
+fn interrupt(child: &Child) {
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupted.expect("kill is there").success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_ctrl_c_ends_a_consume_that_nobody_reads() {
+    let (mut child, unread) = consume_without_end().await;
+    let ended = tokio::task::spawn_blocking(move || {
+        for _ in 0..10_000 {
+            if let Some(status) = child.try_wait().expect("it is our child") {
+                return status;
+            }
+            interrupt(&child);
+        }
+        child.kill().expect("it is our child");
+        panic!("it does not end");
+    });
+    assert_eq!(ended.await.expect("it ran").code(), Some(130));
+    drop(unread);
 }
 
 #[tokio::test(flavor = "multi_thread")]

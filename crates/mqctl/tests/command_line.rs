@@ -113,11 +113,19 @@ fn a_directory_is_no_file_of_records() {
 fn a_healthcheck_without_a_broker_is_unhealthy() {
     let ran = mqctl(&["--brokers", &free_endpoint(), "healthcheck"]);
     assert_eq!(ran.status.code(), Some(10), "{}", text(&ran.stderr));
+    let ran = mqctl(&["--brokers", &free_endpoint(), "healthcheck", "-o", "json"]);
+    assert_eq!(ran.status.code(), Some(10), "{}", text(&ran.stderr));
+    let answer: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("it is JSON");
+    assert_eq!((&answer["answers"], &answer["endpoint"]), (&false.into(), &serde_json::Value::Null));
+    assert!(answer["error"].as_str().is_some_and(|error| error.contains("connection refused")), "{answer}");
 }
 
 #[test]
 fn arguments_that_make_no_sense_are_usage_errors() {
-    let calls: [(&[&str], &str); 8] = [
+    let calls: [(&[&str], &str); 11] = [
+        (&["produce", "t", "-p", "-1"], "-1 is not in 0..="),
+        (&["consume", "t", "-p", "0,-1"], "-1 is not in 0..="),
+        (&["topic", "trim", "t", "--to", "end", "-p", "-1"], "-1 is not in 0..="),
         (&["consume"], "TOPIC"),
         (&["consume", "t", "-o", "x"], "is no offset"),
         (&["consume", "t", "-f", "%s"], "%s names nothing"),

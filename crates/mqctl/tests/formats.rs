@@ -106,10 +106,20 @@ fn keys_and_partitions_are_read_beside_values() {
 fn input_that_does_not_fit_names_the_record() {
     let error = read_with(r"%k\t%v\n", b"k\tv\nno tab\n", 64).expect_err("the second line has no tab");
     assert!(matches!(error, InputError::NoSeparator { record: 2, field: 'k', .. }), "{error}");
+    let error =
+        read_with(r"%k\t%v\n", b"k\tv\nno tab\nk\tv\n", 64).expect_err("nor is the third line's its own");
+    assert!(matches!(error, InputError::NoSeparator { record: 2, field: 'k', .. }), "{error}");
     let error = read_with(r"%p %v\n", b"one v\n", 64).expect_err("a word is no partition");
     assert!(matches!(error, InputError::BadPartition { record: 1, .. }), "{error}");
     let error = read_with(r"> %v\n", b"> a\nb\n", 64).expect_err("the second line lacks the prefix");
     assert!(matches!(error, InputError::NoPrefix { record: 2, .. }), "{error}");
+}
+
+#[test]
+fn a_separator_that_holds_the_end_of_the_record_lets_a_field_hold_it_too() {
+    let records = read_with(r"%k\n\n%v\n", b"a\nkey\n\nvalue\n", 64).expect("it fits");
+    assert_eq!(records[0].key.as_deref(), Some(&b"a\nkey"[..]));
+    assert_eq!(records[0].value.as_deref(), Some(&b"value"[..]));
 }
 
 #[test]

@@ -132,6 +132,19 @@ fn a_directory_in_use_or_of_something_else_is_left_alone() {
         assert!(text(&ran.stderr).contains("stop it first"), "{}", text(&ran.stderr));
     }
     let ran = mqctl(&["--yes"], &dir.path().join("quorums"));
-    assert_eq!(ran.status.code(), Some(2), "{}", text(&ran.stderr));
+    assert_eq!(ran.status.code(), Some(1), "{}", text(&ran.stderr));
     assert!(text(&ran.stderr).contains("data directory"), "{}", text(&ran.stderr));
+    let ran = mqctl(&["--yes"], &dir.path().join("missing"));
+    assert_eq!(ran.status.code(), Some(1), "{}", text(&ran.stderr));
+    assert!(text(&ran.stderr).ends_with("missing: No such file or directory (os error 2)\n"));
+}
+
+#[test]
+fn a_state_that_cannot_be_read_is_an_error_that_says_so_once() {
+    let (dir, _) = directory();
+    fs::remove_dir_all(dir.path().join("state")).expect("the broker made it");
+    File::create(dir.path().join("state")).expect("it can be made");
+    let ran = mqctl(&["--dry-run"], dir.path());
+    assert_eq!(ran.status.code(), Some(1), "{}", text(&ran.stderr));
+    assert_eq!(text(&ran.stderr).matches("os error").count(), 1, "{}", text(&ran.stderr));
 }

@@ -1,7 +1,6 @@
 //! The command line: what can be asked for. What a flag's value means is the business of `config`.
 
 use clap::{Args, Parser, Subcommand};
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -83,8 +82,8 @@ impl Serve {
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
     /// How many brokers; this version runs one.
-    #[arg(long, value_name = "N", default_value = "1")]
-    pub(crate) brokers: NonZeroU32,
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) brokers: u32,
     /// The file whose lines are produced [default: mq's README].
     pub(crate) file: Option<PathBuf>,
 }

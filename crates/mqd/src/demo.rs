@@ -4,9 +4,10 @@
 
 use crate::cli::Demo;
 use crate::config::{Config, Format};
+use crate::signals::Signals;
 use crate::telemetry;
 use crate::wire::Running;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use bytesize::ByteSize;
 use mq_client::v1::{CreateTopicRequest, Durability, OffsetSpec, ReadRequest, offset_spec};
 use mq_client::{Client, ProducerOptions, ProducerRecord};
@@ -33,7 +34,7 @@ const STOP_WAIT: Duration = Duration::from_secs(10);
 /// Anything but every line read back as it was sent.
 pub(crate) async fn run(demo: &Demo) -> anyhow::Result<()> {
     ensure!(
-        demo.brokers.get() == 1,
+        demo.brokers == 1,
         "this version runs one broker, and {} were asked for; leave --brokers out",
         demo.brokers
     );
@@ -41,7 +42,10 @@ pub(crate) async fn run(demo: &Demo) -> anyhow::Result<()> {
     let lines: Vec<&[u8]> = text.strip_suffix(b"\n").unwrap_or(&text).split(|byte| *byte == b'\n').collect();
     ensure!(!text.is_empty(), "{name} is empty: there is no line to produce");
 
-    let directory = tempfile::tempdir().context("could not make a temporary directory; TMPDIR says where")?;
+    // Before there is a directory: a signal would leave it behind.
+    let mut signals = Signals::listen().context("the system gave no signal handlers")?;
+    let directory = tempfile::Builder::new().prefix("mq-demo-").tempdir();
+    let directory = directory.context("could not make a temporary directory; TMPDIR says where")?;
     let config = config(directory.path());
     let switch = telemetry::start(&config.log_level, config.log_format);
     let running = Running::start(&config, switch).await?;
@@ -52,8 +56,9 @@ pub(crate) async fn run(demo: &Demo) -> anyhow::Result<()> {
     ));
     let shown = tokio::select! {
         shown = show(address, &name, &lines) => shown,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        signal = signals.stop() => Err(anyhow!("interrupted by {signal}")),
     };
+    signals.exit_at_next();
     let stopped = running.stop(STOP_WAIT).await;
     shown?;
     stopped?;

@@ -1,7 +1,7 @@
 //! Serving one broker from start to stop, and the two flags that only look at the configuration.
 
 use crate::cli::Serve;
-use crate::config::{self, Config, Format};
+use crate::config::{self, Config, Format, Loaded};
 use crate::signals::Signals;
 use crate::telemetry;
 use crate::wire::Running;
@@ -14,13 +14,14 @@ use std::io::{ErrorKind, Write};
 /// The configuration is refused, the broker cannot start, or it did not stop cleanly; the message says why.
 pub(crate) async fn run(flags: &Serve) -> anyhow::Result<()> {
     let loaded = config::load(flags.config.as_deref(), std::env::vars_os(), &flags.settings())?;
-    if flags.check_config {
-        return print("the configuration is good\n");
+    if flags.check_config || flags.print_config {
+        for unread in &loaded.unread {
+            eprintln!("mqd: {unread}");
+        }
+        let good = "the configuration is good\n".to_owned();
+        return print(&if flags.check_config { good } else { config::print(&loaded) });
     }
-    if flags.print_config {
-        return print(&config::print(&loaded));
-    }
-    serve(&loaded.config).await
+    serve(&loaded).await
 }
 
 /// To stdout. A reader that goes away has had enough (`mqd --print-config | head`).
@@ -31,10 +32,13 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-async fn serve(config: &Config) -> anyhow::Result<()> {
+async fn serve(Loaded { config, unread, .. }: &Loaded) -> anyhow::Result<()> {
     // First of all: a stop that comes while the logs are recovered is not lost.
     let mut signals = Signals::listen().context("the system gave no signal handlers")?;
     let switch = telemetry::start(&config.log_level, config.log_format);
+    for unread in unread {
+        tracing::warn!("{unread}");
+    }
     let mut running = tokio::select! {
         started = Running::start(config, switch) => started?,
         signal = signals.stop() => {

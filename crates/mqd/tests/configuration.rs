@@ -147,6 +147,25 @@ fn an_unknown_variable_of_ours_is_refused_and_others_are_left_alone() {
 }
 
 #[test]
+fn a_variable_that_is_almost_ours_is_told_of_and_left_alone() {
+    for name in ["MQ_GRPC_LISTEN", "mq__grpc__listen", "MQ_GRPC__LISTEN"] {
+        let output = Look::check().env(name, "127.0.0.1:1").run();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let expected = format!(
+            "mqd: the environment variable {name} is not read; if it is meant for mqd, write MQ__GRPC__LISTEN\n"
+        );
+        assert_eq!((output.status.code(), said), (Some(0), expected));
+    }
+}
+
+#[test]
+fn a_segment_smaller_than_what_is_reserved_is_refused_where_it_was_set() {
+    let said = Look::check().file("[log]\nsegment_bytes = \"1MiB\"").refused();
+    assert!(said.contains("mqd.toml:2: log.preallocate_bytes is 16777216 bytes"), "{said}");
+    Look::check().file("[log]\nsegment_bytes = \"1MiB\"\npreallocate_bytes = \"1MiB\"").accepted();
+}
+
+#[test]
 fn a_value_of_a_wrong_kind_is_refused_with_its_line_and_what_is_expected() {
     for (text, expected) in [
         (
@@ -297,6 +316,9 @@ fn listeners_have_different_addresses() {
     let expected =
         "--admin-listen: admin.listen is 127.0.0.1:9650, and so is grpc.listen; give them different ports";
     assert!(said.contains(expected), "{said}");
+    let said = Look::check().flag("--grpc-listen", "127.0.0.1:9652").refused();
+    let expected = "--grpc-listen: grpc.listen is 127.0.0.1:9652, and so is admin.listen";
+    assert!(said.contains(expected), "what somebody set is named, not a default: {said}");
     let any = Look::check().flag("--admin-listen", "127.0.0.1:0").flag("--grpc-listen", "127.0.0.1:0");
     any.accepted();
 }

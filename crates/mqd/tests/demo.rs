@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -70,4 +71,29 @@ fn the_demo_says_why_it_cannot() {
     }
     let (code, _, _) = demo(directory.path(), &["--brokers", "0"]);
     assert_eq!(code, Some(2), "no number of brokers");
+}
+
+#[test]
+fn a_signal_ends_the_demo_and_leaves_nothing_behind() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let directory = directory();
+        let lines = directory.path().join("lines");
+        std::fs::write(&lines, "one of many lines\n".repeat(500_000)).unwrap();
+        let temporary = directory.path().join("temporary");
+        std::fs::create_dir(&temporary).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mqd"));
+        command.env_clear().env("TMPDIR", &temporary).arg("demo").arg(&lines);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        // While the broker starts: as early as there is something to leave behind.
+        let left = || std::fs::read_dir(&temporary).unwrap().count();
+        while left() == 0 && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{said}");
+        assert!(said.contains("interrupted by SIG"), "{said}");
+        assert_eq!(left(), 0, "the temporary directory is gone");
+    }
 }

@@ -68,6 +68,29 @@ fn state_without_a_name_is_refused() {
 }
 
 #[test]
+fn a_folder_of_other_files_is_refused_and_left_as_it_was() {
+    let directory = directory();
+    for name in ["d.txt", "a.txt", "c.txt", "b.txt"] {
+        fs::write(directory.path().join(name), "").expect("it is writable");
+    }
+    let refused = message(DataDir::open(directory.path(), &fresh(1, 1)));
+    assert!(refused.contains("holds other files (a.txt, b.txt, c.txt, …)"), "{refused}");
+    assert_eq!(fs::read_dir(directory.path()).expect("it is there").count(), 4, "nothing was made");
+}
+
+#[test]
+fn an_empty_file_system_and_a_start_that_was_cut_short_are_taken() {
+    let directory = directory();
+    fs::create_dir(directory.path().join("lost+found")).expect("it is writable");
+    for name in [".snapshot", "lock", "broker.meta.new"] {
+        fs::write(directory.path().join(name), "").expect("it is writable");
+    }
+    drop(DataDir::open(directory.path(), &fresh(1, 1)).expect("nobody else's files are there"));
+    fs::write(directory.path().join("notes.txt"), "").expect("it is writable");
+    DataDir::open(directory.path(), &fresh(1, 1)).expect("it is this broker's already");
+}
+
+#[test]
 fn every_flipped_bit_and_every_cut_of_the_meta_file_is_noticed() {
     let directory = directory();
     drop(DataDir::open(directory.path(), &fresh(1, 1)).expect("an empty directory is taken"));
@@ -104,6 +127,8 @@ fn a_path_through_a_file_is_refused_and_the_system_is_quoted_once() {
     let directory = directory();
     let file = directory.path().join("file");
     fs::write(&file, "").expect("it is writable");
+    let refused = message(DataDir::open(&file, &fresh(1, 1)));
+    assert!(refused.contains("file is not a directory"), "{refused}");
     let refused = DataDir::open(&file.join("data"), &fresh(1, 1)).expect_err("a file holds no directory");
     assert!(std::error::Error::source(&refused).is_none(), "{refused:?}");
     assert!(refused.to_string().contains("Not a directory"), "{refused}");

@@ -27,6 +27,8 @@ use crate::{
 
 /// Output gathered before it is written, in bytes; a shorter answer is written at once.
 const WRITE_BYTES: usize = 256 << 10;
+/// The exit code after a second ctrl-C, as shells have it.
+const EXIT_AT_ONCE: i32 = 130;
 
 /// Prints records until the range ends, the count is reached, or ctrl-C.
 pub(super) async fn run(globals: &Globals, output: Output, args: Consume) -> anyhow::Result<Exit> {
@@ -44,6 +46,7 @@ pub(super) async fn run(globals: &Globals, output: Output, args: Consume) -> any
         plan.add(&session, topic, &args).await?;
     }
     let mut printer = Printer::new(output, format, args.count);
+    tokio::spawn(end_at_second_ctrl_c());
     // Ctrl-C is how following ends; what has an end of its own is incomplete then.
     let has_end = args.offset.to.is_some() || args.count.is_some();
     let reading = read(&session, plan, &mut printer);
@@ -57,6 +60,17 @@ pub(super) async fn run(globals: &Globals, output: Output, args: Consume) -> any
         return Ok(Exit::Error);
     }
     Ok(Exit::Ok)
+}
+
+/// While nobody reads what is printed, printing waits, and what hears of the first ctrl-C waits with it.
+async fn end_at_second_ctrl_c() {
+    for _ in 0..2 {
+        if tokio::signal::ctrl_c().await.is_err() {
+            return;
+        }
+    }
+    eprintln!("mqctl: interrupted while nobody read what was printed");
+    std::process::exit(EXIT_AT_ONCE);
 }
 
 /// Which partitions are read, from where, and before which offset each stops (none: never).
@@ -148,6 +162,8 @@ async fn read(session: &Session, plan: Plan, printer: &mut Printer) -> anyhow::R
             reader.remove(&key.0, partition);
             stops.remove(&key);
         }
+        // Printing never awaits: without this, ctrl-C is heard of only when the next answer is not there yet.
+        tokio::task::yield_now().await;
     }
     Ok(())
 }

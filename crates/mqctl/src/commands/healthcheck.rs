@@ -6,33 +6,34 @@ use mq_client::ClientError;
 use crate::{
     cli::{Globals, Healthcheck},
     exit::Exit,
+    json,
     output::Output,
     session::Session,
 };
 
 /// 0 if a broker answers within the timeout, else 10.
-pub(super) async fn run(globals: &Globals, args: Healthcheck) -> anyhow::Result<Exit> {
+pub(super) async fn run(globals: &Globals, output: Output, args: Healthcheck) -> anyhow::Result<Exit> {
     let asked = async {
-        let session = Session::open(globals, Output { format: Default::default() }).await?;
+        let session = Session::open(globals, output).await?;
         session.client.describe_cluster(&[]).await?;
         anyhow::Ok(session.client.endpoint())
     };
-    match tokio::time::timeout(args.timeout, asked).await {
+    let error = match tokio::time::timeout(args.timeout, asked).await {
         Ok(Ok(endpoint)) => {
             if !globals.quiet {
                 eprintln!("{endpoint} answers");
             }
-            Ok(Exit::Ok)
+            output.print_json(&json::Healthcheck { answers: true, endpoint: Some(endpoint), error: None })?;
+            return Ok(Exit::Ok);
         }
-        Ok(Err(error)) if error.is::<ClientError>() => {
-            eprintln!("mqctl: {error:#}");
-            Ok(Exit::Unhealthy)
-        }
-        Ok(Err(error)) => Err(error),
+        Ok(Err(error)) if error.is::<ClientError>() => format!("{error:#}"),
+        Ok(Err(error)) => return Err(error),
         Err(_) => {
             let (brokers, seconds) = (globals.brokers.join(","), args.timeout.as_secs_f32());
-            eprintln!("mqctl: no answer from {brokers} within {seconds} s");
-            Ok(Exit::Unhealthy)
+            format!("no answer from {brokers} within {seconds} s")
         }
-    }
+    };
+    eprintln!("mqctl: {error}");
+    output.print_json(&json::Healthcheck { answers: false, endpoint: None, error: Some(error) })?;
+    Ok(Exit::Unhealthy)
 }

@@ -1,7 +1,7 @@
 //! `mqctl log`: what lies on disk, read without a broker and without changing a byte.
 
 use std::{
-    fs::{File, TryLockError},
+    fs::{File, Metadata, TryLockError},
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::log::LogDirectory,
-    exit::{Exit, usage},
+    exit::Exit,
     output::{NOT_PRINTED, Output, counted},
 };
 
@@ -79,7 +79,7 @@ pub(super) fn verify(output: Output, args: &LogDirectory, quiet: bool) -> anyhow
 /// It cannot be read, or nothing of what was asked for is there: a mistyped name must not look like a clean log.
 fn walk(args: &LogDirectory, quiet: bool, mut sink: impl FnMut(Item)) -> anyhow::Result<Summary> {
     let dir = &args.dir;
-    let metadata = std::fs::metadata(dir).map_err(|error| usage(format!("{}: {error}", dir.display())))?;
+    let metadata = metadata(dir)?;
     let (root, path) = match (metadata.is_dir(), dir.file_name()) {
         (false, Some(name)) => (dir.parent().unwrap_or(Path::new("")).to_owned(), PathBuf::from(name)),
         _ => (dir.clone(), PathBuf::new()),
@@ -104,6 +104,11 @@ fn walk(args: &LogDirectory, quiet: bool, mut sink: impl FnMut(Item)) -> anyhow:
         Some(quorum) => bail!("{} holds nothing of quorum {quorum}", dir.display()),
         None => bail!("{} holds no log: name a broker's data directory", dir.display()),
     }
+}
+
+/// Of what was named; an error if it is not there, or not for this user.
+pub(super) fn metadata(path: &Path) -> anyhow::Result<Metadata> {
+    std::fs::metadata(path).with_context(|| format!("could not look at {}", path.display()))
 }
 
 /// Whether a broker holds the lock of this data directory now.

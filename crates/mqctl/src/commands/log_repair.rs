@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use mq_log::{
     Options, OsDisk,
     repair::{self, Cut, Fate, Plan, Remedy, RepairError, ReplicaPlan},
@@ -15,9 +15,10 @@ use mq_log::{
 use mq_types::persist::{LostReason, Standing};
 use serde_json::{Value, json};
 
+use super::log::metadata;
 use crate::{
     cli::log::LogRepair,
-    exit::{Exit, usage},
+    exit::Exit,
     output::{Output, counted},
     session::confirm,
 };
@@ -25,8 +26,11 @@ use crate::{
 /// Plans, asks, and repairs, all of it under the directory's lock.
 pub(super) fn run(output: Output, args: &LogRepair, quiet: bool) -> anyhow::Result<Exit> {
     let dir = &args.dir;
-    if !dir.join("quorums").is_dir() {
-        return Err(usage(format!("{} holds no log: name a broker's data directory", dir.display())));
+    metadata(dir)?;
+    match metadata(&dir.join("quorums")) {
+        Ok(found) if found.is_dir() => {}
+        Err(error) if is_permission_denied(&error) => return Err(error),
+        _ => bail!("{} holds no log: name a broker's data directory", dir.display()),
     }
     let _lock = lock(dir, args.dry_run)?;
     let plan = match repair::plan(&OsDisk::read_only(dir)) {
@@ -34,7 +38,8 @@ pub(super) fn run(output: Output, args: &LogRepair, quiet: bool) -> anyhow::Resu
             eprintln!("mqctl: {}: {error}", dir.display());
             return Ok(Exit::Unhealthy);
         }
-        other => other.with_context(|| format!("could not plan a repair of {}", dir.display()))?,
+        // As part of the message: the error names its cause itself.
+        other => other.map_err(|error| anyhow!("could not plan a repair of {}: {error}", dir.display()))?,
     };
     let say = |message: &str| {
         if !quiet {
@@ -64,7 +69,7 @@ pub(super) fn run(output: Output, args: &LogRepair, quiet: bool) -> anyhow::Resu
     // The number of shards stays what it is, whatever is said here.
     let options = Options::new(1, rand::random());
     let outcomes = repair::apply(OsDisk::new(dir), options, &plan)
-        .with_context(|| format!("could not repair {}; it can be begun again", dir.display()))?;
+        .map_err(|error| anyhow!("could not repair {}; it can be begun again: {error}", dir.display()))?;
     output.print_json(&plan_json(dir, &plan, true))?;
     let still: Vec<String> = outcomes
         .iter()
@@ -76,6 +81,10 @@ pub(super) fn run(output: Output, args: &LogRepair, quiet: bool) -> anyhow::Resu
         say(&format!("not sound: {}", still.join("; ")));
     }
     Ok(if still.is_empty() { Exit::Ok } else { Exit::Unhealthy })
+}
+
+fn is_permission_denied(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// Nobody else may use the directory until this is dropped.

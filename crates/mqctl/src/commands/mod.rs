@@ -52,7 +52,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Log(Log::Repair(args)) => log_repair::run(output(args.output), &args, globals.quiet),
         Command::Bench(command) => bench::run(&globals, format, command).await,
         Command::Generate(Generate::Completion { shell }) => completion::run(shell),
-        Command::Healthcheck(args) => healthcheck::run(&globals, args).await,
+        Command::Healthcheck(args) => healthcheck::run(&globals, output(args.output), args).await,
         Command::Version(args) => version::run(output(args.output)),
     }
 }

@@ -176,6 +176,18 @@ pub(crate) struct Loaded {
     pub(crate) config: Config,
     /// By key; those that are missing stand at their default.
     sources: BTreeMap<&'static str, Source>,
+    /// Variables that are not read, though they are probably meant to be.
+    pub(crate) unread: Vec<Unread>,
+}
+
+/// A variable that others may well have use for, so that it is no mistake for sure.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the environment variable {name} is not read; if it is meant for mqd, write {meant}")]
+pub(crate) struct Unread {
+    /// As it is set.
+    name: String,
+    /// The variable of ours that differs from it in underscores or case alone.
+    meant: String,
 }
 
 impl Loaded {
@@ -183,6 +195,12 @@ impl Loaded {
     fn source(&self, key: &str) -> Source {
         assert!(KEYS.iter().any(|known| known.name == key), "{key} is not a key");
         self.sources.get(key).cloned().unwrap_or(Source::Default)
+    }
+
+    /// The two keys, first the one that somebody set: that is where a person looks.
+    fn told_first<'a>(&self, keys: [&'a str; 2]) -> [&'a str; 2] {
+        let [one, other] = keys;
+        if self.source(one) == Source::Default { [other, one] } else { keys }
     }
 }
 
@@ -197,12 +215,13 @@ pub(crate) fn load(
 ) -> Result<Loaded, Refused> {
     let mut problems = Vec::new();
     let mut given = file.map_or_else(Vec::new, |path| file::read(path, &mut problems));
-    given.extend(from_environment(environment, &mut problems));
+    let mut unread = Vec::new();
+    given.extend(from_environment(environment, &mut problems, &mut unread));
     for &(flag, key, value) in flags {
         let raw = value.map(|value| Raw::Untyped(value.to_owned()));
         given.extend(raw.map(|raw| Given { key: key.to_owned(), raw, source: Source::Flag(flag) }));
     }
-    let mut loaded = Loaded { config: Config::default(), sources: BTreeMap::new() };
+    let mut loaded = Loaded { config: Config::default(), sources: BTreeMap::new(), unread };
     for given in given {
         if problems.len() >= PROBLEMS_MAX_COUNT {
             break;
@@ -221,11 +240,14 @@ pub(crate) fn load(
 fn from_environment(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     problems: &mut Vec<Problem>,
+    unread: &mut Vec<Unread>,
 ) -> Vec<Given> {
     let mut ours = Vec::new();
     for (name, value) in environment {
         let name = name.to_string_lossy().into_owned();
         if !name.starts_with(ENVIRONMENT_PREFIX) {
+            let meant = KEYS.iter().map(table::Key::environment).find(|ours| alike(&name, ours));
+            unread.extend(meant.map(|meant| Unread { name, meant }));
             continue;
         }
         let Some(key) = KEYS.iter().find(|key| key.environment() == name) else {
@@ -242,6 +264,12 @@ fn from_environment(
         }
     }
     ours
+}
+
+/// Whether they differ in underscores and case alone, as `MQ_GRPC_LISTEN` and `MQ__GRPC__LISTEN` do.
+fn alike(name: &str, ours: &str) -> bool {
+    let letters = |text: &str| text.replace('_', "").to_uppercase();
+    letters(name) == letters(ours)
 }
 
 impl Loaded {
@@ -276,7 +304,8 @@ impl Loaded {
             }
             for &(other, its) in &listeners[..number] {
                 if address == its && address.port() != 0 {
-                    problems.push(Problem::SameAddress { at: source.clone(), key, other, address });
+                    let [key, other] = self.told_first([key, other]);
+                    problems.push(Problem::SameAddress { at: self.source(key), key, other, address });
                 }
             }
         }
@@ -286,8 +315,9 @@ impl Loaded {
             problems.push(Problem::NothingToAdvertise { at, address });
         }
         if config.preallocate_bytes > config.segment_bytes {
+            let [told, _] = self.told_first(["log.preallocate_bytes", "log.segment_bytes"]);
             problems.push(Problem::PreallocatesTooMuch {
-                at: self.source("log.preallocate_bytes"),
+                at: self.source(told),
                 preallocate_bytes: config.preallocate_bytes,
                 segment_bytes: config.segment_bytes,
             });

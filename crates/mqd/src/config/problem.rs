@@ -115,7 +115,7 @@ pub(crate) enum Problem {
     /// More would be reserved than a segment holds.
     #[error(
         "{at}: log.preallocate_bytes is {preallocate_bytes} bytes, more than log.segment_bytes with \
-         {segment_bytes}; make it at most as large"
+         {segment_bytes}; set log.preallocate_bytes to at most as much"
     )]
     PreallocatesTooMuch {
         /// Where.
