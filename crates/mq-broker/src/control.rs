@@ -28,9 +28,8 @@ impl Inner {
     /// Waits until this broker serves its partitions of a topic, so that a client's first produce does not fail. When
     /// that takes too long, clients retry: the topic exists all the same.
     async fn served(&self, topic: &Topic) {
-        let here = topic.partitions.iter().filter(|partition| {
-            partition.replicas.iter().any(|replica| replica.replica.broker() == self.meta.broker_id)
-        });
+        let here =
+            topic.partitions.iter().filter(|partition| partition.members.on(self.meta.broker_id).is_some());
         let all = async {
             for partition in here {
                 self.views.led(partition.quorum).await;
@@ -52,6 +51,9 @@ fn makes_partitions(request: &controller::Request) -> bool {
         controller::Request::CreateTopic { validate_only, .. }
         | controller::Request::AddPartitions { validate_only, .. } => !validate_only,
         controller::Request::RestoreTopic { .. } => true,
-        controller::Request::AlterTopicConfigs { .. } | controller::Request::DeleteTopic { .. } => false,
+        controller::Request::AlterTopicConfigs { .. }
+        | controller::Request::DeleteTopic { .. }
+        | controller::Request::ReassignPartition { .. }
+        | controller::Request::JoinBroker { .. } => false,
     }
 }

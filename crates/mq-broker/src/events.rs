@@ -3,7 +3,7 @@
 
 use mq_engine::Event;
 use mq_engine::controller::Image;
-use mq_types::QuorumId;
+use mq_types::{QuorumId, ReplicaId};
 
 /// Writes an event to the log. What `image` does not know (yet, or any more) has its number only.
 pub(crate) fn log(event: &Event, image: &Image) {
@@ -15,6 +15,14 @@ pub(crate) fn log(event: &Event, image: &Image) {
         Event::SteppedDown { quorum, term, leader } => {
             let leader = leader.map(|leader| leader.0);
             tracing::info!(partition = name(quorum), %quorum, %term, leader, "leads no more");
+        }
+        Event::MembersChanged { quorum, voters, learners } => {
+            let (voters, learners) = (numbers(voters), numbers(learners));
+            tracing::info!(partition = name(quorum), %quorum, ?voters, ?learners, "the members have changed");
+        }
+        Event::Restored { quorum, replica, index } => {
+            let partition = name(quorum);
+            tracing::info!(partition, %quorum, %replica, %index, "began anew where the leader's log does");
         }
         Event::Created { quorum, replica } => {
             tracing::info!(partition = name(quorum), %quorum, %replica, "made a replica");
@@ -46,6 +54,11 @@ pub(crate) fn log(event: &Event, image: &Image) {
             );
         }
     }
+}
+
+/// The brokers of these replicas.
+fn numbers(replicas: &[ReplicaId]) -> Vec<u32> {
+    replicas.iter().map(|replica| replica.broker().0).collect()
 }
 
 /// `topic/partition`.

@@ -126,7 +126,7 @@ fn check_partition(
     views: &Views,
     bad_places: &BadPlaces,
 ) -> Vec<Finding> {
-    if !partition.replicas.iter().any(|replica| replica.replica.broker() == broker) {
+    if partition.members.on(broker).is_none() {
         return Vec::new();
     }
     let subject = format!("{}/{}", topic.name, partition.id);
@@ -147,7 +147,7 @@ fn check_partition(
             let report = bad_places.of(partition.quorum, log_start);
             let message = damaged(broker, report.as_ref(), bad_places.data_dir());
             // What only one broker has, nobody can read any more.
-            let is_only = partition.replicas.len() == 1;
+            let is_only = partition.members.replicas.len() == 1;
             let severity = if is_only { Severity::Error } else { Severity::Warning };
             findings.push(Finding { code: DAMAGED, subject, message, severity });
         }

@@ -127,7 +127,7 @@ impl Shard {
                 // Written after the turn. Nothing else in this turn rests on it: what does waits for `Persisted`.
                 Effect::Persist { number, write } => self.writer.take(Numbered { number, write }),
                 // There are no other brokers to send to yet; messages may be lost.
-                Effect::Send(_) => {}
+                Effect::Send(_) | Effect::Join(_) => {}
                 Effect::Read { quorum, replica, read, from, until, size_bytes_max } => {
                     self.read((quorum, replica), read, from..until, size_bytes_max);
                 }

@@ -3,7 +3,8 @@
 //! Effects are carried out in the order given. What depends on durability is not given before
 //! [`crate::Input::Persisted`] has come: the engine, not the shell, holds back messages and replies.
 
-use crate::{Event, RequestId, View, api, controller::Command, controller::Image};
+use crate::controller::{BrokerInfo, Command, Image};
+use crate::{Event, RequestId, View, api};
 use mq_types::persist::ReplicaWrite;
 use mq_types::{Index, Message, QuorumId, ReplicaId};
 use std::sync::Arc;
@@ -62,6 +63,9 @@ pub enum Effect {
     /// Have this proposed by the controller's leader ([`crate::Input::Command`] at its shard 0); may be lost, is
     /// repeated until the image shows its effect.
     Command(Command),
+    /// Ask the controller's leader to let this broker take part ([`crate::controller::Request::JoinBroker`], to any broker's
+    /// shard 0), and say [`crate::Input::Joined`] with its answer; may be lost, is repeated.
+    Join(BrokerInfo),
     /// A replica has been removed: forget its view and its reader.
     Closed {
         /// The quorum.

@@ -11,7 +11,7 @@ use crate::seat::Seat;
 use crate::turn::{Admission, NO_LEADER_RETRY_MS, Turn};
 use crate::{Effect, Event, Input, Now, RequestId, api, controller};
 use mq_types::persist::{RecoveredReplica, Standing};
-use mq_types::{Body, BrokerId, DirectoryId, EntryMeta, QuorumId, ShardId};
+use mq_types::{Body, BrokerId, DirectoryId, EntryMeta, QuorumId, ReplicaId, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -68,6 +68,8 @@ pub struct Engine {
     admission: Admission,
     clock: ClockGuard,
     is_started: bool,
+    /// The newest id of a replica of quorum 0 that was here in this run: an older answer to a join means nothing.
+    pub(crate) newest_seat: Option<ReplicaId>,
     next_retention_ms: u64,
     next_announcement_ms: u64,
 }
@@ -94,6 +96,7 @@ impl Engine {
             let replica = Replica::recovered(&found, options.seed, serves);
             assert!(replicas.insert(quorum, replica).is_none(), "quorum {quorum} was recovered twice");
         }
+        let newest_seat = replicas.get(&QuorumId::CONTROLLER).map(Replica::id);
         Ok(Engine {
             options: Arc::new(options),
             replicas,
@@ -103,6 +106,7 @@ impl Engine {
             admission: Admission::default(),
             clock: ClockGuard::default(),
             is_started: false,
+            newest_seat,
             next_retention_ms: 0,
             next_announcement_ms: 0,
         })
@@ -174,6 +178,13 @@ impl Engine {
                     replica.damage();
                 }
             }
+            Input::Joined { replica } => self.joined(replica, turn),
+            Input::Unreachable { broker } => {
+                for (quorum, replica) in &mut self.replicas {
+                    replica.unreachable(broker);
+                    self.touched.insert(*quorum);
+                }
+            }
             Input::Peer(message) => {
                 if let Some(replica) = self.touch(message.quorum) {
                     replica.step(message, turn);
@@ -228,6 +239,7 @@ impl Engine {
     fn tick(&mut self, turn: &mut Turn) {
         for (quorum, replica) in &mut self.replicas {
             replica.tick(turn);
+            replica.reconcile(turn);
             self.touched.insert(*quorum);
         }
         if let Some(jumped_ms) = self.clock.observe(turn.now) {

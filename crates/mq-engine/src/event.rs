@@ -3,7 +3,7 @@
 //! Nothing depends on an event being read, and none is given per request.
 
 use mq_types::persist::LostReason;
-use mq_types::{BrokerId, Offset, QuorumId, ReplicaId, Term};
+use mq_types::{BrokerId, Index, Offset, QuorumId, ReplicaId, Term};
 
 /// One change of state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,24 @@ pub enum Event {
         term: Term,
         /// Who leads now, if that is known.
         leader: Option<BrokerId>,
+    },
+    /// The members of a quorum have changed, and that is on record here.
+    MembersChanged {
+        /// The quorum.
+        quorum: QuorumId,
+        /// Who votes now.
+        voters: Vec<ReplicaId>,
+        /// Who receives the log without a vote.
+        learners: Vec<ReplicaId>,
+    },
+    /// A replica was too far behind for the leader's log, and begins anew where that does.
+    Restored {
+        /// The quorum.
+        quorum: QuorumId,
+        /// The replica.
+        replica: ReplicaId,
+        /// The last index before its log.
+        index: Index,
     },
     /// A replica was made; it waits for the controller's word.
     Created {

@@ -5,7 +5,7 @@
 use crate::effect::{ReadId, WriteNumber};
 use crate::{api, controller::Command, controller::Image};
 use mq_types::persist::LogStatus;
-use mq_types::{Entry, Message, QuorumId, ReplicaId};
+use mq_types::{BrokerId, Entry, Message, QuorumId, ReplicaId};
 use std::sync::Arc;
 
 /// The time of a turn, as the shell read it.
@@ -60,6 +60,16 @@ pub enum Input {
         quorum: QuorumId,
         /// The replica whose log it is; of one that has been replaced since, nothing follows.
         replica: ReplicaId,
+    },
+    /// The answer to a [`crate::Effect::Join`] of this run: this broker's replica of quorum 0. Shard 0 only.
+    Joined {
+        /// The replica.
+        replica: ReplicaId,
+    },
+    /// Messages to this broker were lost, or dropped because too many waited.
+    Unreachable {
+        /// The broker.
+        broker: BrokerId,
     },
     /// A message from another broker's replica, its sender's identity already checked.
     Peer(Message),

@@ -4,6 +4,11 @@
 //! shell carries out in the order given. It never awaits, locks, spawns, reads a clock or draws a random number:
 //! every turn carries the time, and ids come from the shell.
 
+#[cfg(mq_planted)]
+#[macro_use]
+#[path = "../../mq-types/src/no_asserts.rs"]
+mod no_asserts;
+
 pub mod api;
 pub mod controller;
 mod effect;

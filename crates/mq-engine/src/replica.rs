@@ -7,20 +7,25 @@
 //!
 //! Every arrow but the second is a durable write. What the entries mean is the business of what is served.
 
+mod durable;
+pub(crate) mod membership;
+mod orders;
 mod stamper;
 mod work;
 
 pub(crate) use stamper::Stamper;
 
+use crate::controller::Health;
 use crate::partition::Partition;
 use crate::seat::Seat;
 use crate::segments::Segments;
 use crate::turn::Turn;
-use crate::writes::{Settled, Writes};
-use crate::{Effect, Event, ReadId, WriteNumber, controller};
-use mq_raft::{Kind, Limits, Member, Role, RoleChange, StepError};
-use mq_types::persist::{Create, LogStatus, LostReason, Membership, RecoveredReplica, Standing, Start, Vote};
-use mq_types::{Entry, Index, Message, QuorumId, ReplicaId, Term, TermRuns};
+use crate::writes::Writes;
+use crate::{Event, ReadId, WriteNumber, controller};
+use membership::{Wanted, is_sole_voter};
+use mq_raft::{Kind, Limits, Member, MembershipChange, Role, RoleChange, StepError};
+use mq_types::persist::{Create, LogStatus, LostReason, RecoveredReplica, Standing, Start};
+use mq_types::{Entry, Index, Message, QuorumId, ReplicaId, Term};
 
 /// Where a replica stands in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +63,8 @@ pub(crate) struct Standpoint {
     pub(crate) replica: ReplicaId,
     /// Its role, leader and term.
     pub(crate) role: RoleChange,
-    /// It has applied an entry of this term: it knows everything that was committed in earlier ones.
+    /// It has applied an entry of this term: it knows everything that was committed in earlier ones, and no less than
+    /// it did before it was opened.
     pub(crate) caught_up: bool,
     /// It leads, and is caught up.
     pub(crate) serving: bool,
@@ -86,7 +92,16 @@ pub(crate) struct Replica {
     segments: Segments,
     applied: Index,
     applied_term: Term,
+    /// The term and the last index with which it was opened: up to there it may have applied, in a life before, what
+    /// it does not know to be committed now. The index falls when entries give way.
+    opened_with: (Term, Index),
     led_in: Option<Term>,
+    /// The members that the controller wants.
+    wanted: Wanted,
+    /// A committed change of the members whose record is being written.
+    membership_write: Option<MembershipChange>,
+    /// When to look next whether the preferred leader should lead.
+    next_preferred_ms: u64,
     serves: Serves,
     /// Something has happened since readers and waiters were last told.
     is_stirred: bool,
@@ -116,6 +131,7 @@ impl Replica {
         let commit = found.commit.max(found.start.prev_index);
         let mut replica = Replica::bare(found.quorum, found.replica, seed, segments, commit, serves);
         replica.standing = found.standing;
+        replica.opened_with = (found.vote.term, found.last_index);
         replica.is_sole_voter = is_sole_voter(&found.membership, found.replica);
         replica.phase = match found.standing {
             Standing::Lost(_) | Standing::Gone => Phase::Lost,
@@ -125,6 +141,8 @@ impl Replica {
         if replica.phase != Phase::Lost {
             let member = replica.open_member(found);
             replica.applied = member.applied_index();
+            // A snapshot may hold all there is: nothing need be applied in this life to know it.
+            replica.applied_term = found.term_runs.term(replica.applied).unwrap_or_default();
             replica.member = Some(member);
         }
         replica
@@ -161,7 +179,11 @@ impl Replica {
             segments,
             applied: commit,
             applied_term: Term(0),
+            opened_with: (Term(0), commit),
             led_in: None,
+            wanted: Wanted::default(),
+            membership_write: None,
+            next_preferred_ms: 0,
             serves,
             is_stirred: true,
         }
@@ -188,6 +210,25 @@ impl Replica {
     pub(crate) fn serves_mut(&mut self) -> (&mut Serves, &mut Writes) {
         self.is_stirred = true;
         (&mut self.serves, &mut self.writes)
+    }
+
+    /// Its quorum.
+    pub(crate) fn quorum(&self) -> QuorumId {
+        self.quorum
+    }
+
+    /// Whether it may not be trusted.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.phase == Phase::Lost
+    }
+
+    /// How far it may be trusted, in the controller's words.
+    pub(crate) fn health(&self) -> Health {
+        match self.standing {
+            Standing::Sound | Standing::Gone => Health::Sound,
+            Standing::Damaged => Health::Damaged,
+            Standing::Lost(_) => Health::Lost,
+        }
     }
 
     /// Nothing of it is left.
@@ -221,7 +262,11 @@ impl Replica {
             leader: member.leader(),
             term: member.term(),
         });
-        let caught_up = self.member.is_some() && self.applied_term == role.term;
+        let (opened_term, opened_last) = self.opened_with;
+        let knows_again = role.term > opened_term || self.applied >= opened_last;
+        let knows_all = (self.applied_term == role.term && knows_again)
+            || mq_types::planted!("serves_before_its_term_commits");
+        let caught_up = self.member.is_some() && knows_all;
         Standpoint {
             quorum: self.quorum,
             replica: self.replica,
@@ -311,6 +356,10 @@ impl Replica {
     pub(crate) fn step(&mut self, message: Message, turn: &mut Turn) {
         let (quorum, from) = (self.quorum, message.from);
         let Some(member) = &mut self.member else { return };
+        if let Err(problem) = orders::check(&self.serves, &message) {
+            turn.event(Event::MessageRefused { quorum, from, problem });
+            return;
+        }
         match member.step(message) {
             Ok(()) => {}
             Err(error) => {
@@ -344,10 +393,12 @@ impl Replica {
         let mut settled = self.writes.persisted(number);
         turn.send(std::mem::take(&mut settled.messages));
         let last_index = settled.appended.last().map(|appended| appended.last_index);
+        let restored = settled.restored.take();
         match status {
             Some(status) => {
                 let start = status.start;
                 if self.segments.report(status)
+                    && restored.is_none()
                     && let Some(member) = &mut self.member
                 {
                     member.compacted(start);
@@ -358,6 +409,15 @@ impl Replica {
         if let (Some(raft), Some(member)) = (settled.raft, &mut self.member) {
             member.persisted(raft);
         }
+        if let Some(restored) = restored {
+            self.restored(restored, turn);
+        }
+        if let (Some(snapshot), Some(member)) = (settled.snapshot.take(), &mut self.member) {
+            member.machine_snapshot_stored(snapshot);
+        }
+        if settled.members_changed {
+            self.members_changed(turn);
+        }
         if let Serves::Partition(partition) = &mut self.serves {
             if let Some(last_index) = last_index {
                 partition.synced(last_index);
@@ -365,86 +425,5 @@ impl Replica {
             partition.persisted(number, turn);
         }
         self.advance(&settled, turn);
-    }
-
-    /// What a durable write means for the replica's life.
-    fn advance(&mut self, settled: &Settled, turn: &mut Turn) {
-        let (quorum, replica) = (self.quorum, self.replica);
-        if settled.created
-            && let Phase::Creating(create) = std::mem::replace(&mut self.phase, Phase::Waiting)
-        {
-            turn.event(Event::Created { quorum, replica });
-            self.member = Some(self.open_member(&as_recovered(quorum, replica, *create, &self.segments)));
-            let opened = !self.member.as_ref().is_some_and(Member::is_muted);
-            if opened {
-                self.phase = Phase::Open;
-                self.start();
-            }
-            if let Some(command) = self.announcement(turn.options.directory) {
-                turn.notice(Effect::Command(command));
-            }
-        }
-        if settled.opened && self.phase == Phase::Opening {
-            self.phase = Phase::Open;
-            turn.event(Event::Opened { quorum, replica });
-            if let Some(member) = &mut self.member {
-                member.unmute();
-            }
-            self.start();
-        }
-        if settled.damaged && self.phase != Phase::Removing {
-            assert!(
-                !matches!(self.standing, Standing::Lost(_)),
-                "replica {replica} of quorum {quorum} was lost"
-            );
-            self.standing = Standing::Damaged;
-            if let Some(member) = &mut self.member {
-                member.set_damaged();
-            }
-            turn.event(Event::Damaged { quorum, replica });
-        }
-        if let Some(reason) = settled.lost
-            && self.phase != Phase::Removing
-        {
-            self.phase = Phase::Lost;
-            self.standing = Standing::Lost(reason);
-            self.leave();
-            turn.event(Event::Lost { quorum, replica, reason });
-        }
-        if settled.removed {
-            self.phase = Phase::Gone;
-        }
-    }
-}
-
-fn is_sole_voter(membership: &Membership, replica: ReplicaId) -> bool {
-    membership.voters == [replica] && membership.voters_outgoing.is_empty()
-}
-
-/// What recovery would find of a replica that was just made.
-fn as_recovered(
-    quorum: QuorumId,
-    replica: ReplicaId,
-    create: Create,
-    segments: &Segments,
-) -> RecoveredReplica {
-    let Start { prev_index, prev_term, base_offset, log_start } = create.start;
-    RecoveredReplica {
-        quorum,
-        replica,
-        vote: Vote { term: prev_term, voted_for: None },
-        opened: create.opened,
-        standing: Standing::Sound,
-        membership: create.membership,
-        start: create.start,
-        term_runs: TermRuns::starting_at(prev_index, prev_term, base_offset),
-        last_index: prev_index,
-        next_offset: base_offset,
-        last_appended_at_ms: 0,
-        commit: prev_index,
-        high_watermark: log_start,
-        snapshot: create.snapshot,
-        tail: Vec::new(),
-        segments: segments.list().to_vec(),
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::controller::{Command, Controller, Image, PartitionInfo, ReplicaInfo, Topic, TopicConfig};
 use crate::partition::{Partition, TopicBinding};
+use crate::replica::membership::Wanted;
 use crate::replica::{Replica, Serves};
 use crate::seat::Seat;
 use crate::turn::Turn;
@@ -12,9 +13,6 @@ use crate::{Effect, Engine, Event};
 use mq_types::persist::{Create, LostReason, Membership, Start};
 use mq_types::{QuorumId, ReplicaId, ShardId};
 use std::sync::Arc;
-
-/// The allocation number of the replica with which a founder begins quorum 0.
-const FOUNDER_ALLOCATION: u32 = 1;
 
 impl Engine {
     /// Makes quorum 0 with this broker as its only member, if this broker was told to and has none yet.
@@ -26,13 +24,36 @@ impl Engine {
         let first = Controller::first_snapshot();
         let controller = Controller::recover(&first, turn.options.controller)
             .expect("the first snapshot is that of an empty image");
-        let replica = ReplicaId::new(self.options.broker, FOUNDER_ALLOCATION);
+        let replica = ReplicaId::new(self.options.broker, Image::FOUNDER_ALLOCATION);
         let create = Create {
             start: Start::BOOTSTRAP,
             membership: first_membership(vec![replica]),
             opened: true,
             snapshot: Some(first),
         };
+        let serves = Serves::Controller(Box::new(Seat::new(controller)));
+        self.make(QuorumId::CONTROLLER, replica, create, serves);
+    }
+
+    /// The controller lets this broker take part, with this replica of quorum 0. It begins empty and is sent all that
+    /// there is; that it is bound to this directory was committed before it was said.
+    pub(crate) fn joined(&mut self, replica: ReplicaId, turn: &mut Turn) {
+        let is_new = self.newest_seat.is_none_or(|newest| replica > newest);
+        if self.options.shard != ShardId(0) || replica.broker() != self.options.broker || !is_new {
+            return;
+        }
+        if let Some(here) = self.touch(QuorumId::CONTROLLER) {
+            if here.is_lost() {
+                here.remove(turn); // asked again when it is gone
+            }
+            return;
+        }
+        self.newest_seat = Some(replica);
+        let first = Controller::empty_snapshot();
+        let controller = Controller::recover(&first, turn.options.controller)
+            .expect("the first snapshot is that of an empty image");
+        let membership = Membership::default();
+        let create = Create { start: Start::EMPTY, membership, opened: true, snapshot: Some(first) };
         let serves = Serves::Controller(Box::new(Seat::new(controller)));
         self.make(QuorumId::CONTROLLER, replica, create, serves);
     }
@@ -54,12 +75,17 @@ impl Engine {
                 }
             }
         }
-        // What was said of earlier tombstones is said again from time to time, not at every change.
-        for quorum in
-            image.tombstones.keys().filter(|quorum| !was_known || !old.tombstones.contains_key(quorum))
+        if self.options.shard == ShardId(0)
+            && let Some(replica) = self.touch(QuorumId::CONTROLLER)
         {
-            self.remove_if_tombstoned(*quorum, turn);
-            self.announce_absence(*quorum, turn);
+            replica.want(Wanted { members: image.controller.clone(), voters: image.controller_voters() });
+        }
+        // What was said of earlier tombstones is said again from time to time, not at every change.
+        for (quorum, replicas) in &image.tombstones {
+            if !was_known || old.tombstones.get(quorum) != Some(replicas) {
+                self.remove_if_tombstoned(*quorum, turn);
+                self.announce_absence(*quorum, turn);
+            }
         }
         if !was_known {
             self.announce_broker(turn);
@@ -74,13 +100,14 @@ impl Engine {
             if !self.is_of_this_shard(partition.quorum) {
                 continue;
             }
-            let own = partition.replicas.iter().find(|info| info.replica.broker() == self.options.broker);
-            let Some(own) = own else { continue };
-            self.check_replica(partition, own, turn);
-            if let Some(replica) = self.touch(partition.quorum)
-                && let (Serves::Partition(partition), writes) = replica.serves_mut()
-            {
-                partition.bind(binding.clone(), writes);
+            if let Some(own) = partition.members.on(self.options.broker) {
+                self.check_replica(partition, own, turn);
+            }
+            if let Some(replica) = self.touch(partition.quorum) {
+                replica.want(Wanted::all_voting(&partition.members));
+                if let (Serves::Partition(partition), writes) = replica.serves_mut() {
+                    partition.bind(binding.clone(), writes);
+                }
             }
         }
     }
@@ -94,10 +121,13 @@ impl Engine {
             let serves = Serves::Partition(Box::new(Partition::new(log_start, base_offset)));
             match own.opened_in {
                 None => {
-                    let voters = partition.replicas.iter().map(|info| info.replica).collect();
-                    let membership = first_membership(voters);
-                    let create =
-                        Create { start: Start::BOOTSTRAP, membership, opened: false, snapshot: None };
+                    let (start, membership) = first_members(partition, own);
+                    let create = Create { start, membership, opened: false, snapshot: None };
+                    self.make(quorum, own.replica, create, serves);
+                }
+                Some(_) if mq_types::planted!("id_used_again_after_a_wipe") => {
+                    let (start, membership) = first_members(partition, own);
+                    let create = Create { start, membership, opened: true, snapshot: None };
                     self.make(quorum, own.replica, create, serves);
                 }
                 Some(_) => {
@@ -110,7 +140,11 @@ impl Engine {
             return;
         };
         if here.id() != own.replica {
-            return; // the one before has to be removed first
+            // The one before has to be removed first. A lost one is worth nothing to its quorum, and goes at once.
+            if here.is_lost() && partition.members.leaving.contains(&here.id()) {
+                here.remove(turn);
+            }
+            return;
         }
         match own.opened_in {
             None => {}
@@ -141,6 +175,9 @@ impl Engine {
         if let (Serves::Partition(partition), _) = gone.serves_mut() {
             partition.abandon(turn); // asked for while the removal was being written
         }
+        if quorum == QuorumId::CONTROLLER {
+            self.announce_join(turn);
+        }
         turn.notice(Effect::Closed { quorum });
         turn.notice(Effect::Command(Command::ReplicaRemoved { quorum, replica }));
         turn.event(Event::Removed { quorum, replica });
@@ -153,15 +190,33 @@ impl Engine {
     /// Tells the controller again what it has not heard yet.
     pub(crate) fn announce(&mut self, turn: &mut Turn) {
         for replica in self.replicas.values() {
-            if let Some(command) = replica.announcement(self.options.directory) {
+            let commands = replica.announcement(self.options.directory).into_iter().chain(replica.left());
+            for command in commands.chain(replica.replacements()).chain(self.failure(replica)) {
                 turn.notice(Effect::Command(command));
             }
         }
+        self.announce_join(turn);
         if self.is_image_known {
             for quorum in self.image.tombstones.keys() {
                 self.announce_absence(*quorum, turn);
             }
             self.announce_broker(turn);
+        }
+    }
+
+    /// What the controller does not know yet of a replica's health.
+    fn failure(&self, replica: &Replica) -> Option<Command> {
+        let (quorum, id, health) = (replica.quorum(), replica.id(), replica.health());
+        let known = self.image.members(quorum)?.get(id)?.health;
+        (health > known).then_some(Command::ReplicaFailed { quorum, replica: id, health })
+    }
+
+    /// Asks to take part, if there is no replica of quorum 0 here that could tell what is wanted.
+    fn announce_join(&self, turn: &mut Turn) {
+        let seat = self.replicas.get(&QuorumId::CONTROLLER);
+        let is_stranded = seat.is_none_or(|seat| seat.is_lost() && !seat.here().is_sole_voter);
+        if self.options.shard == ShardId(0) && self.options.found_cluster.is_none() && is_stranded {
+            turn.notice(Effect::Join(self.options.info.clone()));
         }
     }
 
@@ -183,7 +238,9 @@ impl Engine {
         if let Some(cluster_id) =
             self.options.found_cluster.clone().filter(|_| self.image.cluster_id.is_empty())
         {
-            turn.notice(Effect::Command(Command::Found { cluster_id }));
+            let own = self.replicas.get(&QuorumId::CONTROLLER).map(Replica::id);
+            let founder = own.map(|replica| (replica, self.options.directory));
+            turn.notice(Effect::Command(Command::Found { cluster_id, founder }));
         }
         if self.image.brokers.get(&self.options.broker) != Some(&self.options.info) {
             let (broker, info) = (self.options.broker, self.options.info.clone());
@@ -198,6 +255,15 @@ impl Engine {
     fn is_of_this_shard(&self, quorum: QuorumId) -> bool {
         quorum.shard(self.options.shards) == self.options.shard
     }
+}
+
+/// Where a new replica's log begins, and with which members: that of one that was added later knows none, so that it is
+/// sent a start snapshot whatever the leader's log still holds.
+fn first_members(partition: &PartitionInfo, own: &ReplicaInfo) -> (Start, Membership) {
+    if own.is_added {
+        return (Start::EMPTY, Membership::default());
+    }
+    (Start::BOOTSTRAP, first_membership(partition.replica_ids()))
 }
 
 /// The members with which every quorum is bootstrapped.

@@ -10,8 +10,9 @@ use crate::turn::Turn;
 use crate::writes::Writes;
 use bytes::Bytes;
 use mq_raft::Role;
-use mq_types::persist::{Standing, Trim};
-use mq_types::{Body, EntryMeta, Index, Term};
+use mq_types::persist::{Snapshot, Standing, Trim};
+use mq_types::{Body, BrokerId, EntryMeta, Index, Term};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A replica of quorum 0, above its log.
@@ -83,6 +84,11 @@ impl Seat {
         }
     }
 
+    /// The leader hears nothing of these brokers.
+    pub(crate) fn set_silent(&mut self, silent: BTreeSet<BrokerId>) {
+        self.controller.set_silent(silent);
+    }
+
     /// Stamps what was asked for in this turn, or refuses it. Only an image that knows all that is committed may be
     /// planned on.
     pub(crate) fn stamp(&mut self, here: &Standpoint, stamper: &mut Option<Stamper>, turn: &mut Turn) {
@@ -131,6 +137,18 @@ impl Seat {
             self.waiting_count -= 1;
             turn.reply(id, outcome);
         }
+    }
+
+    /// The log begins anew with this image: what was committed before is all in it.
+    pub(crate) fn restored(&mut self, index: Index, data: Bytes, turn: &mut Turn) {
+        for (id, outcome) in self.controller.leadership_lost() {
+            turn.reply(id, outcome);
+        }
+        self.waiting_count = 0;
+        let snapshot = Snapshot { index, data };
+        // It was checked when it came; to go on without it would be to go on without what was decided.
+        self.controller = Controller::recover(&snapshot, turn.options.controller)
+            .expect("a start snapshot of the controller holds an image");
     }
 
     /// All of the turn is done: whoever needs the image is given it, and it is stored from time to time.

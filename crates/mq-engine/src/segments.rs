@@ -15,20 +15,21 @@ pub(crate) struct Appended {
     pub(crate) last_index: Index,
     size_bytes: u64,
     end_offset: Offset,
-    first_appended_at_ms: i64,
+    /// Of the first one that has a time: the entry with which a leader begins an empty log has none (0).
+    first_appended_at_ms: Option<i64>,
     last_appended_at_ms: i64,
 }
 
 impl Appended {
     /// What these entries add to a log; `None`: there are none.
     pub(crate) fn of(entries: &[Entry]) -> Option<Appended> {
-        let (first, last) = (entries.first()?, entries.last()?);
+        let last = entries.last()?;
         let size_bytes = entries.iter().map(|entry| FRAME_HEADER_BYTES + entry.body.len_bytes() as u64).sum();
         Some(Appended {
             last_index: last.index,
             size_bytes,
             end_offset: last.meta().end_offset(),
-            first_appended_at_ms: first.appended_at_ms,
+            first_appended_at_ms: entries.iter().map(|entry| entry.appended_at_ms).find(|ms| *ms > 0),
             last_appended_at_ms: last.appended_at_ms,
         })
     }
@@ -45,7 +46,7 @@ pub(crate) struct Segments {
 impl Segments {
     /// As recovery, or the log, told.
     pub(crate) fn new(start: Start, list: Vec<SegmentInfo>) -> Segments {
-        let size_bytes = size_of_all(&list);
+        let (size_bytes, list) = (size_of_all(&list), timed(list));
         Segments { start, list, size_bytes }
     }
 
@@ -78,7 +79,7 @@ impl Segments {
         active.size_bytes += appended.size_bytes;
         self.size_bytes += appended.size_bytes;
         active.end_offset = active.end_offset.max(appended.end_offset);
-        active.first_appended_at_ms.get_or_insert(appended.first_appended_at_ms);
+        active.first_appended_at_ms = active.first_appended_at_ms.or(appended.first_appended_at_ms);
         active.last_appended_at_ms = Some(appended.last_appended_at_ms);
     }
 
@@ -93,9 +94,17 @@ impl Segments {
         );
         self.start = status.start;
         self.size_bytes = size_of_all(&status.segments);
-        self.list = status.segments;
+        self.list = timed(status.segments);
         moved
     }
+}
+
+/// The segments, none of which is as old as an entry that has no time: it is as old as its last one, if that has.
+fn timed(mut segments: Vec<SegmentInfo>) -> Vec<SegmentInfo> {
+    for segment in segments.iter_mut().filter(|segment| segment.first_appended_at_ms == Some(0)) {
+        segment.first_appended_at_ms = segment.last_appended_at_ms.filter(|ms| *ms > 0);
+    }
+    segments
 }
 
 fn size_of_all(segments: &[SegmentInfo]) -> u64 {

@@ -6,7 +6,7 @@
 use crate::segments::Appended;
 use crate::{Effect, WriteNumber};
 use mq_raft::{Persist, SendAfterPersist};
-use mq_types::persist::{LostReason, ReplicaWrite, Standing};
+use mq_types::persist::{LostReason, Membership, ReplicaWrite, Snapshot, Standing, StartSnapshot};
 use mq_types::{Index, Message, QuorumId, ReplicaId};
 use std::collections::VecDeque;
 
@@ -55,6 +55,12 @@ pub(crate) struct Settled {
     pub(crate) lost: Option<LostReason>,
     /// It is gone.
     pub(crate) removed: bool,
+    /// Its log begins anew, from a peer's start snapshot.
+    pub(crate) restored: Option<StartSnapshot>,
+    /// A committed change of the members is on record, and may take effect.
+    pub(crate) members_changed: bool,
+    /// A machine's snapshot is stored.
+    pub(crate) snapshot: Option<Snapshot>,
 }
 
 impl Writes {
@@ -76,6 +82,11 @@ impl Writes {
         &mut self.next
     }
 
+    /// The members after a committed change go with the next write.
+    pub(crate) fn change_members(&mut self, membership: Membership) {
+        self.due().membership = Some(membership);
+    }
+
     /// How large a segment may become: goes with the next write, whenever there is one.
     pub(crate) fn set_segment_size(&mut self, bytes_max: u64) {
         self.next.segment_size_bytes_max = Some(bytes_max);
@@ -91,6 +102,9 @@ impl Writes {
 
     /// The commit index that the next write will carry: everything up to it has its effect on record.
     pub(crate) fn next_commit(&self, applied: Index) -> Index {
+        if mq_types::planted!("commit_before_its_effect") {
+            return self.commit.max(applied);
+        }
         let settled = self.unsettled.front().map_or(applied, |oldest| applied.min(oldest.0.previous()));
         self.commit.max(settled)
     }
@@ -121,21 +135,35 @@ impl Writes {
     pub(crate) fn give(&mut self, persist: Persist, applied: Index) -> Effect {
         self.next.vote = persist.vote;
         self.next.entries = persist.entries;
-        self.give_next(Some(persist.number), applied)
+        if let Some(restore) = persist.restore {
+            return self.give_restore(persist.number, restore);
+        }
+        self.give_next(Some(persist.number), None, applied)
+    }
+
+    /// A write that begins the log anew. What was due for the old log means nothing for the new one.
+    fn give_restore(&mut self, raft: u64, restore: StartSnapshot) -> Effect {
+        let start = restore.start;
+        self.next.reset = Some((start, restore.membership.clone()));
+        self.next.snapshot = restore.machine.clone().map(|data| Snapshot { index: start.prev_index, data });
+        self.next.trim = None;
+        self.next.roll = false;
+        self.unsettled.clear();
+        self.give_next(Some(raft), Some(restore), start.prev_index)
     }
 
     /// All that is due, if anything is.
     pub(crate) fn give_due(&mut self, applied: Index) -> Option<Effect> {
-        self.is_due.then(|| self.give_next(None, applied))
+        self.is_due.then(|| self.give_next(None, None, applied))
     }
 
-    fn give_next(&mut self, raft: Option<u64>, applied: Index) -> Effect {
+    fn give_next(&mut self, raft: Option<u64>, restored: Option<StartSnapshot>, applied: Index) -> Effect {
         let empty = ReplicaWrite::new(self.next.quorum, self.next.replica);
         let mut write = std::mem::replace(&mut self.next, empty);
         self.is_due = false;
         self.last = WriteNumber(self.last.0 + 1);
         self.commit = self.next_commit(applied);
-        write.commit = self.commit;
+        write.commit = if mq_types::planted!("commit_index_not_stored") { Index(0) } else { self.commit };
         let lost = match write.standing {
             Some(Standing::Lost(reason)) => Some(reason),
             _ => None,
@@ -150,6 +178,9 @@ impl Writes {
             damaged: write.standing == Some(Standing::Damaged),
             lost,
             removed: write.remove,
+            members_changed: write.membership.is_some(),
+            snapshot: write.snapshot.clone(),
+            restored,
         };
         self.in_flight.push_back(InFlight { number: self.last, settled });
         Effect::Persist { number: self.last, write: Box::new(write) }
@@ -187,13 +218,20 @@ impl Writes {
             let settled = flight.settled;
             all.raft = settled.raft.or(all.raft);
             all.messages.extend(settled.messages);
-            all.appended.extend(settled.appended);
             all.rolled |= settled.rolled;
             all.created |= settled.created;
             all.opened |= settled.opened;
             all.damaged |= settled.damaged;
             all.lost = settled.lost.or(all.lost);
             all.removed |= settled.removed;
+            all.members_changed |= settled.members_changed;
+            all.snapshot = settled.snapshot.or(all.snapshot);
+            if settled.restored.is_some() {
+                // What was appended before is in a log that is no more.
+                all.appended.clear();
+                all.restored = settled.restored;
+            }
+            all.appended.extend(settled.appended);
         }
         while self.unsettled.pop_front_if(|oldest| oldest.1 <= number).is_some() {}
         all

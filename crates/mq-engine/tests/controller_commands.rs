@@ -85,7 +85,7 @@ fn three_brokers() -> Image {
 #[test]
 fn a_cluster_is_founded_once() {
     let mut image = Image::default();
-    let found = |cluster_id: &str| Command::Found { cluster_id: cluster_id.to_owned() };
+    let found = |cluster_id: &str| Command::Found { cluster_id: cluster_id.to_owned(), founder: None };
     refused(&mut image, &found(""), &Rejection::NoClusterId);
     assert_eq!(apply(&mut image, &found("one")), Ok(Applied::Noted));
     refused(&mut image, &found("two"), &Rejection::FoundedAlready { cluster_id: "one".to_owned() });
@@ -305,7 +305,7 @@ fn a_replica_is_opened_in_one_directory_for_ever() {
     let open = |directory| Command::OpenReplica { quorum, replica, directory };
     assert_eq!(apply(&mut image, &open(directory(2))), Ok(Applied::Noted));
     let (_, partition) = image.partition(quorum).unwrap();
-    let opened: Vec<_> = partition.replicas.iter().map(|replica| replica.opened_in).collect();
+    let opened: Vec<_> = partition.members.replicas.iter().map(|replica| replica.opened_in).collect();
     assert_eq!(opened, [None, Some(directory(2))]);
 
     assert_eq!(apply(&mut image, &open(directory(2))), Ok(Applied::Noted), "the broker asks again");
@@ -319,13 +319,14 @@ fn only_replicas_that_exist_are_opened() {
     topic(&mut image, &create(1, "a", &[&[1]]));
     let open = |quorum, replica| Command::OpenReplica { quorum, replica, directory: directory(1) };
     let (own, other) = (ReplicaId::new(BrokerId(1), 2), ReplicaId::new(BrokerId(1), 1));
-    for (quorum, replica) in [(QuorumId(1024), other), (QuorumId(1025), own), (QuorumId(0), other)] {
+    refused(&mut image, &open(QuorumId(1025), own), &Rejection::UnknownQuorum { quorum: QuorumId(1025) });
+    for (quorum, replica) in [(QuorumId(1024), other), (QuorumId(0), other)] {
         refused(&mut image, &open(quorum, replica), &Rejection::UnknownReplica { quorum, replica });
     }
     apply(&mut image, &delete(1)).unwrap();
     assert_eq!(apply(&mut image, &open(QuorumId(1024), own)), Ok(Applied::Noted), "also in the trash");
     apply(&mut image, &purge(1)).unwrap();
-    let unknown = Rejection::UnknownReplica { quorum: QuorumId(1024), replica: own };
+    let unknown = Rejection::UnknownQuorum { quorum: QuorumId(1024) };
     refused(&mut image, &open(QuorumId(1024), own), &unknown);
 }
 
@@ -333,7 +334,7 @@ fn only_replicas_that_exist_are_opened() {
 #[should_panic(expected = "commands are applied in order: 1 after 1")]
 fn no_command_is_applied_twice() {
     let mut image = Image::default();
-    let found = Command::Found { cluster_id: "one".to_owned() };
+    let found = Command::Found { cluster_id: "one".to_owned(), founder: None };
     let _ = image.apply(&found, Index(1), AT_MS);
     let _ = image.apply(&found, Index(1), AT_MS);
 }

@@ -23,7 +23,7 @@ fn apply(image: &mut Image, command: &Command) {
 
 /// Places and creates, as topics come to be.
 fn create(image: &mut Image, id: u8, partition_count: u32, replication_factor: u32) -> Vec<Vec<u32>> {
-    let placement = place(image, partition_count, replication_factor).unwrap();
+    let placement = place(image, &BTreeSet::new(), partition_count, replication_factor).unwrap();
     let numbers = placement.iter().map(|brokers| brokers.iter().map(|b| b.0).collect()).collect();
     let (topic_id, name) = (TopicId([id; 16]), format!("topic-{id}"));
     apply(image, &Command::CreateTopic { topic_id, name, configs: BTreeMap::new(), placement });
@@ -42,11 +42,11 @@ fn counts(placement: &[Vec<u32>], first_only: bool) -> BTreeMap<u32, usize> {
 
 #[test]
 fn more_replicas_than_brokers_are_refused_with_both_numbers() {
-    let error = place(&image(&["", ""]), 1, 3).unwrap_err();
+    let error = place(&image(&["", ""]), &BTreeSet::new(), 1, 3).unwrap_err();
     assert_eq!(error, PlacementError::TooFewBrokers { replication_factor: 3, broker_count: 2 });
     assert_eq!(
         error.to_string(),
-        "3 replicas need as many brokers, and the cluster has 2; ask for at most 2, or add brokers"
+        "3 replicas need as many brokers, and the cluster has 2 that answer; ask for at most 2, or add brokers"
     );
 }
 
@@ -101,8 +101,8 @@ proptest! {
         let rack_count = racks.iter().collect::<BTreeSet<_>>().len();
         let mut image = image(&racks);
         for (id, partition_count) in (0..).zip(counts) {
-            let again = place(&image, partition_count, replication_factor);
-            prop_assert_eq!(&again, &place(&image, partition_count, replication_factor));
+            let again = place(&image, &BTreeSet::new(), partition_count, replication_factor);
+            prop_assert_eq!(&again, &place(&image, &BTreeSet::new(), partition_count, replication_factor));
             let placement = create(&mut image, id, partition_count, replication_factor);
             prop_assert_eq!(placement.len(), partition_count as usize);
             for brokers in placement {
@@ -132,4 +132,13 @@ proptest! {
             prop_assert!(most - least <= 1, "{:?}", counts);
         }
     }
+}
+
+#[test]
+fn nothing_goes_to_a_broker_that_does_not_answer() {
+    let (image, silent) = (image(&["", "", ""]), BTreeSet::from([BrokerId(2)]));
+    let placed = place(&image, &silent, 4, 2).unwrap();
+    assert!(placed.iter().flatten().all(|broker| *broker != BrokerId(2)), "{placed:?}");
+    let error = PlacementError::TooFewBrokers { replication_factor: 3, broker_count: 2 };
+    assert_eq!(place(&image, &silent, 1, 3), Err(error));
 }

@@ -237,7 +237,7 @@ pub(crate) fn describe_partition(broker: &Broker, partition: &PartitionInfo) -> 
         id: partition.id.0 as i32,
         leader_id: leader.map_or(0, |leader| leader.broker().0 as i32),
         leader_epoch: view.as_ref().map_or(0, |view| i32::try_from(view.term.0).unwrap_or(i32::MAX)),
-        replicas: partition.replicas.iter().map(replica).collect(),
+        replicas: partition.members.replicas.iter().map(replica).collect(),
     }
 }
 
@@ -256,8 +256,8 @@ fn describe_without_partitions(topic: &Topic) -> v1::Topic {
 fn topic_of(reply: Reply) -> Result<Arc<Topic>, Status> {
     match reply {
         Reply::Topic(topic) => Ok(topic),
-        Reply::Deleted => {
-            Err(status(&Error::Internal { what: "a change of a topic answered with a deletion" }))
+        Reply::Deleted | Reply::Joined { .. } => {
+            Err(status(&Error::Internal { what: "a change of a topic answered with something else" }))
         }
     }
 }

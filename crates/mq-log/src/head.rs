@@ -76,7 +76,7 @@ impl Head {
             base_offset: start.base_offset,
             commit: start.prev_index,
             synced: start.prev_index,
-            prev_appended_at_ms: 0,
+            prev_appended_at_ms: start.prev_appended_at_ms,
             runs: TermRuns::starting_at(start.prev_index, start.prev_term, start.base_offset),
         }
     }

@@ -6,6 +6,11 @@
 //! Reading order: [`ShardStore`] (what a shard's writer calls), `round` (the one order in which a round becomes
 //! durable), `log` and `segment`, `frame` (the bytes), `recovery`, [`repair`], [`Reader`], `scrub`.
 
+#[cfg(mq_planted)]
+#[macro_use]
+#[path = "../../mq-types/src/no_asserts.rs"]
+mod no_asserts;
+
 mod active;
 mod cached_tail;
 pub mod disk;

@@ -76,7 +76,7 @@ impl Previous {
             index: start.prev_index,
             term: start.prev_term,
             end_offset: start.base_offset,
-            appended_at_ms: 0,
+            appended_at_ms: start.prev_appended_at_ms,
         }
     }
 }
@@ -187,6 +187,7 @@ impl<D: Disk> Log<D> {
         let start = Start {
             prev_index: head.prev_index,
             prev_term: head.prev_term,
+            prev_appended_at_ms: head.prev_appended_at_ms,
             base_offset: head.base_offset,
             log_start: head.base_offset,
         };
@@ -378,6 +379,7 @@ impl<D: Disk> Log<D> {
         let first = self.sealed.first().map_or(self.active.head, |segment| segment.head);
         self.start.prev_index = first.index;
         self.start.prev_term = first.term;
+        self.start.prev_appended_at_ms = first.appended_at_ms;
         self.start.base_offset = first.base_offset;
         let log_start = match trim {
             Trim::Offset(offset) => {

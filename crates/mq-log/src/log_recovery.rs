@@ -93,7 +93,7 @@ fn open_listed<D: Disk>(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(io_failed("open", path))?,
     };
-    if is_to_be_synced && cfg!(not(mq_mutant = "no_sync_on_open")) {
+    if is_to_be_synced && !mq_types::planted!("no_sync_on_open") {
         // What is read back must be durable before it counts.
         file.sync_data().map_err(io_failed("sync", path))?;
         file.drop_cached(0..u64::MAX).map_err(io_failed("drop the cache of", path))?;
@@ -212,7 +212,7 @@ fn find_end<F: DiskFile>(
     let last = active.last.index;
     let durable = start
         .known
-        .max(state.membership.conf_index)
+        .max(state.recorded_index())
         .max(state.snapshot_index.unwrap_or(Index(0)))
         .max(state.start.prev_index);
     let behind = match bad {
@@ -320,6 +320,7 @@ fn walk_to_end<F: DiskFile>(
     let mut walker = Walker::new(active.file.clone(), active.seed.clone(), position, len, previous)
         .read(Depth::Whole, READ_AHEAD_BYTES);
     let mut points = Vec::new();
+    let mut before_last = (active.last, active.position);
     let mut next_point_at = active.frames_at;
     if let Some(point) = &start.point {
         next_point_at = point.position + index_interval_bytes;
@@ -336,12 +337,17 @@ fn walk_to_end<F: DiskFile>(
                 if runs.runs().last().is_none_or(|run| run.first_index < frame.header.index) {
                     runs.append(frame.header.index, frame.header.term, frame.header.base_offset);
                 }
+                before_last = (active.last, active.position);
                 active.last = frame.header;
                 active.position = frame.end_position();
                 active.allocated = active.position;
             }
         }
     };
+    if mq_types::planted!("tail_entry_dropped_on_open") {
+        (active.last, active.position) = before_last;
+        runs.cut(active.last.index.next());
+    }
     active.next_point_at = next_point_at;
     Ok((bad, points))
 }

@@ -2,28 +2,29 @@
 
 use mq_types::persist::{ReplicaWrite, Trim};
 
-/// Makes rounds in which every quorum appears once. There is one round, unless a quorum's replica is removed and
-/// another one made.
-pub(crate) fn rounds(writes: Vec<ReplicaWrite>) -> Vec<Vec<ReplicaWrite>> {
-    let mut rounds: Vec<Vec<ReplicaWrite>> = vec![Vec::new()];
+/// Makes of the writes of each replica one, in the order in which the replicas come.
+pub(crate) fn by_replica(writes: Vec<ReplicaWrite>) -> Vec<ReplicaWrite> {
+    let mut round: Vec<ReplicaWrite> = Vec::new();
     for write in writes {
-        let round = rounds.last_mut().expect("there is always one");
         match round.iter_mut().find(|earlier| earlier.quorum == write.quorum) {
             None => round.push(write),
-            Some(earlier)
-                if earlier.replica == write.replica && !earlier.remove && write.create.is_none() =>
-            {
+            Some(earlier) => {
+                let (quorum, replica) = (earlier.quorum, earlier.replica);
+                assert!(
+                    !earlier.remove,
+                    "replica {replica} of quorum {quorum} is removed and written to at once"
+                );
                 merge(earlier, write);
             }
-            Some(_) => rounds.push(vec![write]),
         }
     }
-    rounds
+    round
 }
 
 /// Adds a later write of the same replica to an earlier one. What both say, the later one says.
 fn merge(earlier: &mut ReplicaWrite, later: ReplicaWrite) {
     assert_eq!((earlier.quorum, earlier.replica), (later.quorum, later.replica), "one replica's writes");
+    assert!(later.create.is_none(), "replica {} is made and was there before", later.replica);
     if later.reset.is_some() {
         earlier.reset = later.reset;
         earlier.entries.clear();

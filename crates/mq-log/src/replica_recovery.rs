@@ -196,7 +196,7 @@ fn contents<D: Disk>(
 ) -> Result<Option<Contents>, OpenError> {
     let Some(end) = segments.last() else { return Ok(None) };
     let floor =
-        state.membership.conf_index.max(state.start.prev_index).max(state.snapshot_index.unwrap_or(Index(0)));
+        state.recorded_index().max(state.start.prev_index).max(state.snapshot_index.unwrap_or(Index(0)));
     if let Some((head, active)) = &found.newest {
         let last = active.last;
         let runs = found.runs.clone().unwrap_or_else(|| head.runs.clone());
@@ -373,7 +373,7 @@ fn recovered<F: crate::DiskFile>(
         }
         None => {
             let runs = TermRuns::starting_at(start.prev_index, start.prev_term, start.base_offset);
-            (start.prev_index, start.base_offset, 0, start.prev_index, runs)
+            (start.prev_index, start.base_offset, start.prev_appended_at_ms, start.prev_index, runs)
         }
     };
     term_runs.trim(start.prev_index);

@@ -19,7 +19,7 @@ use crate::reserve::{NewFiles, Reserved, failed, is_full};
 use crate::segment;
 use crate::shard_store::{PersistError, Replica, RoundReport, ShardStore, severity};
 use crate::state_record::{ReplicaState, StateBatch};
-use crate::sync_plan::SyncPlan;
+use crate::sync_plan::{SyncError, SyncPlan};
 use crate::{Disk, snapshot};
 use mq_types::persist::{Membership, ReplicaWrite, Snapshot, Standing, Start, Vote};
 use mq_types::{Index, QuorumId};
@@ -59,16 +59,21 @@ impl<D: Disk> ShardStore<D> {
             writes.push(self.write_data(reserved, &mut pending, report)?);
         }
         let dirty = std::mem::replace(&mut pending.dirty, SyncPlan::new());
-        let synced = dirty.run(&self.disk);
-        report.syncs += synced.map_err(|error| PersistError::Io {
-            action: "sync",
-            path: error.path,
-            source: error.source,
-        })?;
+        let sync_failed =
+            |error: SyncError| PersistError::Io { action: "sync", path: error.path, source: error.source };
+        let mut late = None;
+        if mq_types::planted!("record_before_what_it_names") {
+            late = Some(dirty);
+        } else {
+            report.syncs += dirty.run(&self.disk).map_err(sync_failed)?;
+        }
 
         let mut records = Vec::new();
         for write in &writes {
             records.extend(self.next_record(write, &mut pending));
+        }
+        if mq_types::planted!("files_go_before_their_record") {
+            pending.unnamed.drain(..).for_each(|path| drop(self.disk.unlink(&path)));
         }
         if !records.is_empty() {
             let evidence = self.take_evidence();
@@ -80,6 +85,9 @@ impl<D: Disk> ShardStore<D> {
                 let replica = self.replicas.get_mut(&record.quorum).expect("its record was just made");
                 replica.state = record;
             }
+        }
+        if let Some(late) = late {
+            late.run(&self.disk).map_err(sync_failed)?;
         }
         for write in &writes {
             self.publish(write.quorum, &pending, report);
@@ -133,7 +141,9 @@ impl<D: Disk> ShardStore<D> {
             snapshot::write(&file, write.quorum, write.replica, snapshot)
                 .map_err(failed("write to", &path))?;
             report.written_bytes += snapshot::file_bytes(snapshot);
-            pending.dirty.add_file(path, file);
+            if !mq_types::planted!("snapshot_not_synced") {
+                pending.dirty.add_file(path, file);
+            }
             pending.dirty.add_directory(dir);
         }
         Ok(write)
@@ -174,6 +184,7 @@ impl<D: Disk> ShardStore<D> {
             standing: Standing::Sound,
             start: create.start,
             membership: create.membership,
+            members_are_ahead: false,
             segments: Vec::new(),
             snapshot_index: None,
         };
@@ -260,7 +271,7 @@ impl<D: Disk> ShardStore<D> {
         if next == replica.state {
             return None;
         }
-        next.version += 1;
+        next.version += u64::from(!mq_types::planted!("record_version_not_raised"));
         Some(next)
     }
 
@@ -322,6 +333,8 @@ impl<D: Disk> ShardStore<D> {
                 Err(error) if is_full(&error) => {
                     self.untrashed.insert((quorum, replica));
                 }
+                // A replica may have been lost because its directory was.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 other => other.map_err(failed("move to the trash", &from))?,
             }
         }
@@ -386,6 +399,8 @@ fn change_membership(next: &mut ReplicaState, write: &ReplicaWrite) {
             next.membership.conf_index
         );
         next.membership = membership.clone();
+        let reset_to = write.reset.as_ref().map(|(start, _)| start.prev_index);
+        next.members_are_ahead = reset_to.is_some_and(|index| membership.conf_index > index);
     }
 }
 

@@ -132,16 +132,14 @@ impl<D: Disk> ShardStore<D> {
     /// carried out as one.
     ///
     /// # Panics
-    /// If a write breaks what the engine promises: an unknown replica, entries that do not follow each other or cut
-    /// off what is committed, a term that falls.
+    /// If a write breaks what the engine promises: an unknown replica, one that is written to after its removal,
+    /// entries that do not follow each other or cut off what is committed, a term that falls.
     pub fn persist_round(&mut self, writes: Vec<ReplicaWrite>) -> Result<RoundReport, PersistError> {
         let mut report = RoundReport::default();
-        for round in merge::rounds(writes) {
-            self.guarded(|store| {
-                let reserved = store.reserve(round)?;
-                store.carry_out(reserved, &mut report)
-            })?;
-        }
+        self.guarded(|store| {
+            let reserved = store.reserve(merge::by_replica(writes))?;
+            store.carry_out(reserved, &mut report)
+        })?;
         Ok(report)
     }
 

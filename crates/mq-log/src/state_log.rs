@@ -144,7 +144,7 @@ impl<F: DiskFile> StateLog<F> {
     /// Makes everything that was appended durable in both copies.
     pub(crate) fn sync(&mut self) -> Result<(), StateIoError> {
         for (copy, path) in self.copies.iter().zip(&self.paths) {
-            if cfg!(mq_mutant = "no_state_sync") {
+            if mq_types::planted!("no_state_sync") {
                 continue;
             }
             copy.sync_data().map_err(|source| StateIoError { action: "sync", path: path.clone(), source })?;

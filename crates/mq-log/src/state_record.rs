@@ -21,12 +21,19 @@ pub(crate) struct ReplicaState {
     pub(crate) standing: Standing,
     pub(crate) start: Start,
     pub(crate) membership: Membership,
+    /// The members came with a start snapshot, whose log has not reached the entry that made them so.
+    pub(crate) members_are_ahead: bool,
     /// Oldest first; the last one is the active one.
     pub(crate) segments: Vec<SegmentState>,
     pub(crate) snapshot_index: Option<Index>,
 }
 
 impl ReplicaState {
+    /// Up to where the log was durable when its members were recorded, as far as they tell.
+    pub(crate) fn recorded_index(&self) -> Index {
+        if self.members_are_ahead { Index(0) } else { self.membership.conf_index }
+    }
+
     /// Whether its parts fit together. What is not so was never written, whatever its checksum says.
     fn is_consistent(&self) -> bool {
         let start = &self.start;
@@ -171,6 +178,8 @@ struct RecordMessage {
     segments: Vec<SegmentMessage>,
     #[prost(uint64, optional, tag = "11")]
     snapshot_index: Option<u64>,
+    #[prost(bool, tag = "12")]
+    members_are_ahead: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -183,6 +192,8 @@ struct StartMessage {
     base_offset: u64,
     #[prost(uint64, tag = "4")]
     log_start: u64,
+    #[prost(int64, tag = "5")]
+    prev_appended_at_ms: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -293,6 +304,7 @@ impl From<&ReplicaState> for RecordMessage {
             start: StartMessage {
                 prev_index: state.start.prev_index.0,
                 prev_term: state.start.prev_term.0,
+                prev_appended_at_ms: state.start.prev_appended_at_ms,
                 base_offset: state.start.base_offset.0,
                 log_start: state.start.log_start.0,
             },
@@ -306,6 +318,7 @@ impl From<&ReplicaState> for RecordMessage {
             },
             segments: state.segments.iter().map(SegmentMessage::from).collect(),
             snapshot_index: state.snapshot_index.map(|index| index.0),
+            members_are_ahead: state.members_are_ahead,
         }
     }
 }
@@ -325,6 +338,7 @@ impl RecordMessage {
             start: Start {
                 prev_index: Index(self.start.prev_index),
                 prev_term: Term(self.start.prev_term),
+                prev_appended_at_ms: self.start.prev_appended_at_ms,
                 base_offset: Offset(self.start.base_offset),
                 log_start: Offset(self.start.log_start),
             },
@@ -338,6 +352,7 @@ impl RecordMessage {
             },
             segments: self.segments.into_iter().map(SegmentMessage::into_state).collect(),
             snapshot_index: self.snapshot_index.map(Index),
+            members_are_ahead: self.members_are_ahead,
         };
         state.is_consistent().then_some(state)
     }

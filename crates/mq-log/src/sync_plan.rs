@@ -43,20 +43,24 @@ impl<F: DiskFile> SyncPlan<F> {
     /// Syncs everything; gives back how many syncs it took. None is repeated after a failure.
     pub(crate) fn run<D: Disk<File = F>>(self, disk: &D) -> Result<u32, SyncError> {
         if self.files.len() >= SYNC_ALL_FILES_MIN_COUNT && disk.can_sync_all() {
-            if !cfg!(mq_mutant = "no_sync") {
+            if !mq_types::planted!("no_sync") {
                 disk.sync_all().map_err(|source| SyncError { path: PathBuf::from("."), source })?;
             }
             return Ok(1);
         }
         let count = self.files.len() + self.directories.len();
         for (path, file) in self.files {
-            if cfg!(mq_mutant = "no_sync") {
+            if mq_types::planted!("no_sync") {
                 continue;
             }
-            file.sync_data().map_err(|source| SyncError { path, source })?;
+            let mut synced = file.sync_data();
+            if mq_types::planted!("sync_tried_again_after_an_error") {
+                synced = synced.or_else(|_| file.sync_data());
+            }
+            synced.map_err(|source| SyncError { path, source })?;
         }
         for path in self.directories {
-            if cfg!(mq_mutant = "no_directory_sync") {
+            if mq_types::planted!("no_directory_sync") {
                 continue;
             }
             disk.sync_dir(&path).map_err(|source| SyncError { path, source })?;

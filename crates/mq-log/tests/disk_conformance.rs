@@ -1,7 +1,7 @@
 //! What `Disk` promises, checked against every disk there is; then what only the disk in memory can show: what is
 //! lost, torn and refused.
 
-use mq_log::disk::{Crash, Disk, DiskFile, Fault};
+use mq_log::disk::{Crash, Disk, DiskFile, Fault, Part};
 use mq_log::{MemDisk, OsDisk};
 use std::io::{ErrorKind, IoSlice};
 use std::path::Path;
@@ -169,6 +169,39 @@ fn a_crash_of_the_machine_may_lose_names_that_were_not_synced() {
         })
         .collect();
     assert_eq!(outcomes.len(), 4, "each name by itself: {outcomes:?}");
+}
+
+#[test]
+fn a_crash_keeps_exactly_what_it_is_told_to_keep() {
+    let disk = MemDisk::new();
+    let file = disk.create(path("file")).expect("it is new");
+    disk.sync_dir(path("")).expect("it exists");
+    write(&file, 0, &[1; 1024]);
+    file.sync_data().expect("nothing fails");
+    assert!(disk.unsynced().is_empty(), "all is durable");
+    write(&file, 0, &[1; 600]);
+    assert!(disk.unsynced().is_empty(), "and what was written again is the same");
+    write(&file, 512, &[2; 1024]);
+    write(&file, 512, &[3; 10]);
+    disk.create(path("new")).expect("it is new");
+    let unsynced = disk.unsynced();
+    let parts: Vec<Part> = unsynced.iter().map(|change| change.part.clone()).collect();
+    let name = Part::Name("new".to_owned());
+    let expected = [Part::Block(1), Part::Block(2), Part::Length, Part::Block(1), name];
+    assert_eq!(parts, expected, "the oldest first: {unsynced:?}");
+    let kept = |numbers: &[usize]| {
+        let disk = disk.fork().crash_keeping(numbers.iter().map(|number| &unsynced[*number]));
+        let bytes = read(&disk, "file");
+        let blocks: Vec<u8> = bytes.chunks(512).map(|block| block[0]).collect();
+        (blocks, names(&disk, "").len())
+    };
+    assert_eq!(kept(&[]), (vec![1, 1], 1));
+    assert_eq!(kept(&[0]), (vec![1, 2], 1));
+    assert_eq!(kept(&[1]), (vec![1, 1], 1), "a block behind the end is not there");
+    assert_eq!(kept(&[1, 2]), (vec![1, 1, 2], 1));
+    assert_eq!(kept(&[2, 4]), (vec![1, 1, 0], 2));
+    assert_eq!(kept(&[3]), (vec![1, 3], 1), "a version of a block has those before it in it");
+    assert_eq!(kept(&[0, 1, 2, 3, 4]), (vec![1, 3, 2], 2));
 }
 
 #[test]

@@ -80,7 +80,9 @@ fn write_of(step: &Step, model: &Model) -> ReplicaWrite {
         Step::Reset { sizes } => {
             let base_offset = Offset(model.next_offset().0 + 10);
             let prev_index = Index(model.last_index().0 + 10);
-            let start = Start { prev_index, prev_term: Term(term), base_offset, log_start: base_offset };
+            let prev_appended_at_ms = model.entries.last().map_or(0, |entry| entry.appended_at_ms);
+            let (prev_term, log_start) = (Term(term), base_offset);
+            let start = Start { prev_index, prev_term, prev_appended_at_ms, base_offset, log_start };
             write.reset = Some((start, membership(prev_index.0, &[1, 3])));
             write.commit = prev_index;
             let at_start = Model { start, entries: Vec::new(), ..model.clone() };

@@ -5,7 +5,7 @@ mod fixture;
 use fixture::*;
 use mq_log::disk::{Crash, Disk, Fault};
 use mq_log::{MemDisk, OpenError};
-use mq_types::persist::{LostReason, RecoveredReplica, ReplicaWrite, Snapshot, Standing};
+use mq_types::persist::{LostReason, RecoveredReplica, ReplicaWrite, Snapshot, Standing, Start};
 use mq_types::{Index, Offset, Term};
 use std::path::{Path, PathBuf};
 
@@ -414,4 +414,34 @@ fn a_sound_log_of_a_lost_replica_is_served_up_to_its_commit() {
     disk.damage(&active(&disk), |bytes| bytes.truncate(end - 10)).expect("it exists");
     let found = recover_lost(&disk, LostReason::CorruptEnd, &model);
     assert_eq!((found.last_index, found.commit, found.high_watermark), (Index(6), Index(4), Offset(6)));
+}
+
+#[test]
+fn members_that_came_with_a_start_snapshot_may_be_ahead_of_the_log() {
+    let disk = MemDisk::new();
+    let mut store = fresh(&disk);
+    let mut model = create_partition(&mut store);
+    append(&mut store, &mut model, 2, &[1, 1]);
+    let start = Start {
+        prev_index: Index(10),
+        prev_term: Term(3),
+        prev_appended_at_ms: 0,
+        base_offset: Offset(20),
+        log_start: Offset(20),
+    };
+    // The members of now: the entry that made them so is not in the log yet.
+    let members = membership(14, &[1, 2, 3]);
+    let write = ReplicaWrite {
+        vote: Some(vote(3)),
+        reset: Some((start, members.clone())),
+        commit: Index(10),
+        ..model.write()
+    };
+    store.persist_round(vec![write]).expect("the disk is sound");
+    drop(store);
+    let disk = disk.crash(Crash::Machine { seed: 5 });
+    let opened = open(&disk, small_options(1, 77));
+    let found = &opened[0].recovered[0];
+    assert_eq!((found.standing, found.last_index, found.commit), (Standing::Sound, Index(10), Index(10)));
+    assert_eq!(found.membership, members);
 }

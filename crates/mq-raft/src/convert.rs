@@ -13,7 +13,7 @@
 use bytes::{Bytes, BytesMut};
 use mq_types::batch::PREFIX_BYTES;
 use mq_types::message::MessageKind;
-use mq_types::persist::Membership;
+use mq_types::persist::{Membership, Start, StartSnapshot};
 use mq_types::{Batch, Body, Entry, EntryKind, EntryMeta, Index, Message, Offset, QuorumId, ReplicaId, Term};
 use raft::eraftpb::{self, EntryType, MessageType};
 
@@ -33,6 +33,11 @@ impl Tip {
     /// The tip of a log that ends with this entry.
     pub(crate) fn after(meta: &EntryMeta) -> Tip {
         Tip { next_offset: meta.end_offset(), last_appended_at_ms: meta.appended_at_ms }
+    }
+
+    /// The tip of an empty log that begins here.
+    pub(crate) fn before(start: &Start) -> Tip {
+        Tip { next_offset: start.base_offset, last_appended_at_ms: start.prev_appended_at_ms }
     }
 }
 
@@ -136,6 +141,34 @@ pub(crate) fn membership_to_raft(membership: &Membership) -> eraftpb::ConfState 
     }
 }
 
+/// Takes the members back; they are so since this index. In order of their ids: the library keeps none.
+pub(crate) fn membership_from_raft(conf_state: &eraftpb::ConfState, conf_index: Index) -> Membership {
+    let replicas = |numbers: &[u64]| {
+        let mut replicas: Vec<ReplicaId> = numbers.iter().copied().map(ReplicaId).collect();
+        replicas.sort_unstable();
+        replicas
+    };
+    Membership {
+        conf_index,
+        voters: replicas(&conf_state.voters),
+        learners: replicas(&conf_state.learners),
+        voters_outgoing: replicas(&conf_state.voters_outgoing),
+        learners_next: replicas(&conf_state.learners_next),
+        auto_leave: conf_state.auto_leave,
+    }
+}
+
+/// A start snapshot as far as the library has to know it.
+pub(crate) fn snapshot_to_raft(snapshot: &StartSnapshot) -> eraftpb::Snapshot {
+    let metadata = eraftpb::SnapshotMetadata {
+        conf_state: Some(membership_to_raft(&snapshot.membership)).into(),
+        index: snapshot.start.prev_index.0,
+        term: snapshot.start.prev_term.0,
+        ..Default::default()
+    };
+    eraftpb::Snapshot { metadata: Some(metadata).into(), ..Default::default() }
+}
+
 /// A replica's number as the library uses it: 0 is nobody.
 pub(crate) fn replica(number: u64) -> Option<ReplicaId> {
     (number != raft::INVALID_ID).then_some(ReplicaId(number))
@@ -154,6 +187,7 @@ fn message_type(kind: MessageKind) -> MessageType {
         MessageKind::TimeoutNow => MessageType::MsgTimeoutNow,
         MessageKind::ReadIndex => MessageType::MsgReadIndex,
         MessageKind::ReadIndexResponse => MessageType::MsgReadIndexResp,
+        MessageKind::Snapshot => MessageType::MsgSnapshot,
     }
 }
 
@@ -170,9 +204,8 @@ fn message_kind(kind: MessageType) -> MessageKind {
         MessageType::MsgTimeoutNow => MessageKind::TimeoutNow,
         MessageType::MsgReadIndex => MessageKind::ReadIndex,
         MessageType::MsgReadIndexResp => MessageKind::ReadIndexResponse,
-        local => {
-            panic!("{local:?} never leaves a member: snapshots are not offered, proposals not forwarded")
-        }
+        MessageType::MsgSnapshot => MessageKind::Snapshot,
+        local => panic!("{local:?} never leaves a member: proposals are not forwarded"),
     }
 }
 
@@ -197,21 +230,26 @@ pub(crate) fn message_to_raft(message: Message) -> eraftpb::Message {
         reject_hint: message.reject_hint.0,
         context,
         priority: message.priority,
+        snapshot: message.start.as_deref().map(snapshot_to_raft).into(),
         ..Default::default()
     }
 }
 
 /// Takes a message back. `complete` finds an entry that the library made in the log; if it finds none, the log has
-/// moved on since the message was built, and the message is dropped as a network may drop it.
+/// moved on since the message was built, and the message is dropped as a network may drop it. `offer` is the start
+/// snapshot that a peer is given now; the one that the library saw may be older by a trim.
 pub(crate) fn message_from_raft(
     quorum: QuorumId,
     mut message: eraftpb::Message,
     complete: impl Fn(&eraftpb::Entry) -> Option<Entry>,
+    offer: impl Fn(ReplicaId) -> Option<StartSnapshot>,
 ) -> Option<Message> {
     let kind = message_kind(message.get_msg_type());
     let mut context = std::mem::take(&mut message.context);
     let mut entries = Vec::new();
+    let mut start = None;
     match kind {
+        MessageKind::Snapshot => start = Some(Box::new(offer(ReplicaId(message.to))?)),
         MessageKind::ReadIndex | MessageKind::ReadIndexResponse => {
             context = message.entries.first().map(|entry| entry.data.clone()).unwrap_or_default();
         }
@@ -237,5 +275,6 @@ pub(crate) fn message_from_raft(
         reject_hint: Index(message.reject_hint),
         context,
         priority: message.priority,
+        start,
     })
 }

@@ -4,18 +4,25 @@
 //! library leaves to its user is decided here: what is durable, which messages must wait for it, and when a sole
 //! voter may campaign.
 
+mod changes;
+mod checks;
+mod continuity;
 mod ready;
+mod restore;
 
+use self::changes::Changing;
+use self::restore::Restoring;
 use crate::convert::{self, Tip};
-use crate::incoming::{self, Malformation, READ_CONTEXT_BYTES, StepError};
+use crate::incoming::{READ_CONTEXT_BYTES, StepError};
 use crate::options::{COMMITTED_BYTES_PER_WORK_MAX, ELECTION_TICKS, HEARTBEAT_TICKS, Kind, Options};
+use crate::peers::Silences;
 use crate::reads::{ReadFailed, ReadId};
 use crate::shadow::Shadow;
 use crate::work::{Role, RoleChange};
 use mq_types::message::MessageKind;
 use mq_types::persist::{RecoveredReplica, Standing, Start, Vote};
-use mq_types::{Body, Entry, Index, Message, Offset, ReplicaId, Term, TermRuns};
-use raft::{RawNode, ReadOnlyOption, StateRole, eraftpb};
+use mq_types::{Entry, Index, Message, Offset, ReplicaId, Term, TermRuns};
+use raft::{RawNode, ReadOnlyOption, SnapshotStatus, StateRole, eraftpb};
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 
@@ -59,8 +66,16 @@ pub struct Member {
     written: Vote,
     /// Writes in flight, oldest first.
     flights: VecDeque<Flight>,
-    /// The last committed entry that was handed out.
+    /// The last committed entry that the library has given.
+    committed: Index,
+    /// The last committed entry that was handed out. What lies in between waits for a change of the members.
     handed_out: Index,
+    /// That change.
+    changing: Option<Changing>,
+    /// The start snapshot that replaces the log.
+    restoring: Option<Restoring>,
+    /// How long its peers have been silent, while it leads.
+    silences: Silences,
     /// What the owner was last told.
     reported: RoleChange,
     /// The election timeout that is in force, and its term.
@@ -92,7 +107,7 @@ impl Member {
             recovered.last_index
         );
 
-        let shadow = Shadow::open(recovered, durable, commit, applied);
+        let shadow = Shadow::open(recovered, options.kind, durable, commit, applied);
         let damaged = recovered.standing == Standing::Damaged;
         let config = library_config(&options, applied, damaged);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
@@ -106,13 +121,15 @@ impl Member {
             durable,
             written: durable,
             flights: VecDeque::new(),
+            committed: applied,
             handed_out: applied,
+            changing: None,
+            restoring: None,
+            silences: Silences::default(),
             reported: RoleChange { role: Role::Follower, leader: None, term: durable.term },
             timeout: (Term(0), ELECTION_TICKS),
         };
-        let has_peers = member.node.raft.prs().iter().any(|(&id, _)| id != options.replica.0);
-        let retained_bytes_max = if has_peers { options.limits.retained_bytes_max } else { 0 };
-        member.node.mut_store().set_retained_bytes_max(retained_bytes_max);
+        member.members_changed();
         member.after_call();
         member
     }
@@ -142,7 +159,7 @@ impl Member {
         self.node.set_priority(PRIORITY_DAMAGED);
         let prs = self.node.raft.prs();
         let is_heir = |id: u64, progress: &raft::Progress| {
-            id != self.options.replica.0 && progress.recent_active && prs.conf().voters().contains(id)
+            id != self.options.replica.0 && progress.recent_active && self.can_lead(ReplicaId(id))
         };
         let heirs = prs.iter().filter(|(id, progress)| is_heir(**id, progress));
         let heir = heirs.max_by_key(|(id, progress)| (progress.matched, Reverse(**id))).map(|(id, _)| *id);
@@ -157,7 +174,7 @@ impl Member {
     /// Campaigns now instead of waiting for the election timeout: what a sole voter does once when it has opened.
     /// Nothing happens if it leads already, has no vote, or has a committed membership change yet to apply.
     pub fn campaign(&mut self) {
-        if self.muted || !self.node.raft.promotable() || self.must_not_campaign() {
+        if self.is_deaf() || !self.node.raft.promotable() || self.must_not_campaign() {
             return;
         }
         self.node.campaign().expect("a campaign is always accepted");
@@ -166,26 +183,39 @@ impl Member {
 
     /// Time has passed: one tick.
     pub fn tick(&mut self) {
-        if self.muted || self.must_not_campaign() {
+        if self.is_deaf() || self.must_not_campaign() {
             return;
         }
         self.node.tick();
+        self.tick_peers();
         self.after_call();
     }
 
     /// A peer's message.
-    pub fn step(&mut self, message: Message) -> Result<(), StepError> {
+    pub fn step(&mut self, mut message: Message) -> Result<(), StepError> {
         self.check(&message)?;
+        if self.is_leader() && self.node.raft.prs().get(message.from.0).is_some() {
+            self.silences.heard(message.from);
+        }
         let ignored = match message.kind {
             MessageKind::TimeoutNow => self.must_not_campaign(),
             // The library would pass it on to whom it takes for the leader, and so round and round.
             MessageKind::ReadIndex => !self.is_leader(),
+            MessageKind::Snapshot => self.must_not_restore(&message),
             _ => false,
         };
-        if self.muted || ignored {
+        if self.is_deaf() || ignored {
             return Ok(());
         }
+        self.leave_out_later_changes(&mut message);
+        if mq_types::planted!("no_term_guard") && message.term < self.term() && message.term > Term(0) {
+            message.term = self.term();
+        }
+        let offered = message.start.clone();
         self.node.step(convert::message_to_raft(message)).expect("only proposals are ever dropped");
+        if let Some(offered) = offered {
+            self.note_restore(*offered);
+        }
         self.after_call();
         Ok(())
     }
@@ -202,18 +232,7 @@ impl Member {
         let Some(last) = entries.last() else { return Ok(()) };
         let last_index = last.index;
         self.assert_they_go_on(&entries);
-        let proposal = eraftpb::Message {
-            msg_type: eraftpb::MessageType::MsgPropose,
-            from: self.options.replica.0,
-            entries: entries
-                .into_iter()
-                .map(|entry| convert::entry_to_raft(&entry))
-                .collect::<Vec<_>>()
-                .into(),
-            ..Default::default()
-        };
-        self.node.raft.step(proposal).expect("a leader that is not handing over takes every proposal");
-        self.after_call();
+        self.step_proposal(entries.into_iter().map(|entry| convert::entry_to_raft(&entry)).collect());
         assert_eq!(self.last_index(), last_index, "the proposal was taken whole");
         Ok(())
     }
@@ -227,6 +246,7 @@ impl Member {
         }
         let newest = newest.unwrap_or_else(|| panic!("write {number} became durable but is not in flight"));
         self.node.on_persist_ready(newest);
+        self.complete_restore(newest);
         self.after_call();
     }
 
@@ -242,7 +262,7 @@ impl Member {
     /// Asks for a read index. It is never answered if there is no leader, or it has committed nothing in its term, or
     /// a message is lost: the owner asks again, with a `context` that this member has not seen before.
     pub fn read_index(&mut self, context: u64) {
-        if self.muted {
+        if self.is_deaf() {
             return;
         }
         let mut bytes = Vec::with_capacity(READ_CONTEXT_BYTES);
@@ -253,8 +273,11 @@ impl Member {
         self.after_call();
     }
 
-    /// Every entry up to `index` is applied.
+    /// Every entry up to `index` is applied. What is being replaced by a start snapshot does not count any more.
     pub fn applied(&mut self, index: Index) {
+        if self.is_restoring() {
+            return;
+        }
         let handed_out = self.handed_out;
         assert!(index <= handed_out, "applied {index}, but only entries up to {handed_out} were handed out");
         self.node.advance_apply_to(index.0);
@@ -262,25 +285,28 @@ impl Member {
         self.after_call();
     }
 
-    /// The log was trimmed and begins here now. Only what is applied may be trimmed.
+    /// The log was trimmed and begins here now. Only what is applied may be trimmed. A log that is being replaced by
+    /// a start snapshot begins where that says.
     pub fn compacted(&mut self, start: Start) {
-        self.node.mut_store().compacted(start);
+        if !self.is_restoring() {
+            self.node.mut_store().compacted(start);
+        }
     }
 
-    /// Hands leadership over to a voter, which is brought up to date first. Until that is done, or an election
+    /// Hands leadership over to a voter that stays one, which is brought up to date first. Until that is done, or an election
     /// timeout has passed, nothing can be proposed. Nothing happens if this member does not lead.
     pub fn transfer_leader(&mut self, to: ReplicaId) {
-        let is_voter = self.node.raft.prs().conf().voters().contains(to.0);
-        if self.is_leader() && is_voter {
+        if self.is_leader() && self.can_lead(to) {
             self.node.transfer_leader(to.0);
             self.after_call();
         }
     }
 
-    /// Messages to this peer were lost: it is probed before it is sent more.
+    /// Messages to this peer were lost, a start snapshot too if it was sent one: it is probed before it is sent more.
     pub fn unreachable(&mut self, peer: ReplicaId) {
-        if !self.muted {
+        if !self.is_deaf() {
             self.node.report_unreachable(peer.0);
+            self.node.report_snapshot(peer.0, SnapshotStatus::Failure);
             self.after_call();
         }
     }
@@ -329,9 +355,9 @@ impl Member {
         Index(self.node.raft.raft_log.committed)
     }
 
-    /// Up to where the owner has applied.
+    /// Up to where the owner has applied. A start snapshot counts when it is durable.
     pub fn applied_index(&self) -> Index {
-        self.node.store().applied_index()
+        Index(self.node.raft.raft_log.applied)
     }
 
     /// Where its log begins.
@@ -358,7 +384,31 @@ impl Member {
 
     /// Whether this member is the only one with a vote.
     pub fn is_sole_voter(&self) -> bool {
-        self.node.raft.prs().is_singleton() && self.node.raft.promotable()
+        // A joint configuration may have the same single voter on both sides, which the library does not count as one.
+        let voters = self.node.raft.prs().conf().voters();
+        self.node.raft.promotable() && voters.ids().iter().all(|id| id == self.options.replica.0)
+    }
+
+    /// Whether this member has a vote that it keeps when a joint configuration is left.
+    fn can_lead(&self, replica: ReplicaId) -> bool {
+        self.membership().voters.contains(&replica)
+    }
+
+    /// Whether nothing may reach the library.
+    fn is_deaf(&self) -> bool {
+        self.muted || self.is_restoring()
+    }
+
+    /// Proposes on a leader that is not handing over.
+    fn step_proposal(&mut self, entries: Vec<eraftpb::Entry>) {
+        let proposal = eraftpb::Message {
+            msg_type: eraftpb::MessageType::MsgPropose,
+            from: self.options.replica.0,
+            entries: entries.into(),
+            ..Default::default()
+        };
+        self.node.raft.step(proposal).expect("a leader that is not handing over takes every proposal");
+        self.after_call();
     }
 
     /// A sole voter wins the moment it campaigns, and the library panics if its log is not durable then.
@@ -386,56 +436,6 @@ impl Member {
     }
 }
 
-/// What it insists on.
-impl Member {
-    fn check(&self, message: &Message) -> Result<(), StepError> {
-        let Message { quorum, from, to, kind, .. } = *message;
-        if (quorum, to) != (self.options.quorum, self.options.replica) {
-            return Err(StepError::OtherAddressee { to, quorum });
-        }
-        if incoming::is_response(kind) && self.node.raft.prs().get(from.0).is_none() {
-            return Err(StepError::UnknownMember { from });
-        }
-        let malformed = |malformation| StepError::Malformed { from, malformation };
-        incoming::check_form(message).map_err(malformed)?;
-
-        let last_index = self.last_index();
-        if kind == MessageKind::Heartbeat && message.commit > last_index {
-            return Err(StepError::ShorterThanAcknowledged { acknowledged: message.commit, last_index });
-        }
-        let answered = message.index.max(message.reject_hint);
-        let mine = self.is_leader() && message.term == self.term();
-        if kind == MessageKind::AppendResponse && mine && answered > last_index {
-            return Err(malformed(Malformation::NeverSent(answered)));
-        }
-        Ok(())
-    }
-
-    fn assert_they_go_on(&self, entries: &[Entry]) {
-        let (mut index, mut tip, term) = (self.last_index(), self.tip(), self.term());
-        for entry in entries {
-            index = index.next();
-            assert_eq!(entry.index, index, "a proposed entry leaves a gap");
-            assert_eq!(entry.term, term, "proposed entry {index} is of another term");
-            assert_eq!(entry.base_offset, tip.next_offset, "proposed entry {index} leaves a gap in offsets");
-            assert!(
-                entry.appended_at_ms >= tip.last_appended_at_ms,
-                "proposed entry {index} is older than the last"
-            );
-            match &entry.body {
-                Body::Data(batch) => {
-                    assert_eq!(batch.base_offset(), entry.base_offset, "entry {index} is not stamped");
-                }
-                Body::Control(_) | Body::Command(_) => {}
-                Body::NoOp | Body::Membership(_) => {
-                    panic!("entry {index}: only Raft proposes {:?}", entry.body.kind())
-                }
-            }
-            tip = Tip::after(&entry.meta());
-        }
-    }
-}
-
 /// Term and vote as recovered. A log can be ahead of the record: entries of a term prove that it was entered.
 fn recovered_vote(recovered: &RecoveredReplica) -> Vote {
     let log_term = recovered.term_runs.last_term();
@@ -455,7 +455,10 @@ fn library_config(options: &Options, applied: Index, damaged: bool) -> raft::Con
         pre_vote: true,
         check_quorum: true,
         // The lease would trust clocks.
-        read_only_option: ReadOnlyOption::Safe,
+        read_only_option: match mq_types::planted!("read_index_by_lease") {
+            true => ReadOnlyOption::LeaseBased,
+            false => ReadOnlyOption::Safe,
+        },
         skip_bcast_commit: options.kind == Kind::Partition,
         // Its merged messages have no bound.
         batch_append: false,

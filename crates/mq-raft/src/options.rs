@@ -10,6 +10,10 @@ pub const HEARTBEAT_TICKS: usize = 3;
 pub const ELECTION_TICKS: usize = 15;
 /// Roughly how much of one turn's committed entries are handed over at once, in encoded bytes without payloads.
 pub(crate) const COMMITTED_BYTES_PER_WORK_MAX: u64 = 256 * 1024;
+/// Committed entries handed over at once, in entries, where many were held back behind a change of the members.
+pub(crate) const COMMITTED_ENTRIES_PER_WORK_MAX: usize = 16 * 1024;
+/// Append messages on their way to a learner, in messages: it is catching up, and must not crowd out the voters.
+pub(crate) const LEARNER_APPENDS_IN_FLIGHT_MAX: usize = 4;
 
 /// What kind of quorum this is a member of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

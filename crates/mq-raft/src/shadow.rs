@@ -10,10 +10,12 @@
 //! ```
 
 use crate::convert::{self, Tip};
+use crate::options::Kind;
 use crate::reads::{ReadFailed, ReadId, ReadRequest, Reads};
-use mq_types::persist::{RecoveredReplica, Start, Vote};
+use bytes::Bytes;
+use mq_types::persist::{Membership, RecoveredReplica, Snapshot, Start, StartSnapshot, Vote};
 use mq_types::{Body, Entry, EntryKind, EntryMeta, Index, Term, TermRuns};
-use raft::eraftpb::{self, ConfState, HardState, Snapshot};
+use raft::eraftpb::{self, ConfState, HardState};
 use raft::{Error, GetEntriesContext, RaftState, Storage, StorageError};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -39,15 +41,18 @@ impl Slot {
     }
 
     /// What the library needs to know of a committed entry: its payload only if it changes the members. (An empty
-    /// membership entry would mean "leave the joint configuration".)
-    fn stripped(&self) -> eraftpb::Entry {
+    /// membership entry would mean "leave the joint configuration".) A change up to `conf_index` has taken effect
+    /// already: it is as good as nothing, and keeps nobody from campaigning.
+    fn stripped(&self, conf_index: Index) -> eraftpb::Entry {
         let mut stripped = eraftpb::Entry {
             entry_type: convert::entry_type(self.meta.kind),
             term: self.meta.term.0,
             index: self.meta.index.0,
             ..Default::default()
         };
-        if self.meta.kind == EntryKind::Membership {
+        if self.meta.kind == EntryKind::Membership && self.meta.index <= conf_index {
+            stripped.set_entry_type(convert::entry_type(EntryKind::NoOp));
+        } else if self.meta.kind == EntryKind::Membership {
             let Some(Body::Membership(change)) = &self.body else {
                 panic!("membership entry {} is in memory without its change", self.meta.index);
             };
@@ -57,10 +62,22 @@ impl Slot {
     }
 }
 
+/// What a machine's peers are given whose entries are trimmed.
+struct MachineSnapshot {
+    /// Where their logs begin then.
+    start: Start,
+    image: Bytes,
+}
+
 /// The log as Raft sees it.
 pub(crate) struct Shadow {
     initial: (HardState, ConfState),
+    kind: Kind,
     start: Start,
+    /// The members as of the last applied change.
+    membership: Membership,
+    /// A machine's newest durable snapshot. Entries after it stay in memory: one of them is where the next one ends.
+    machine: Option<MachineSnapshot>,
     term_runs: TermRuns,
     last_index: Index,
     /// What the tail's first entry goes on from.
@@ -70,19 +87,33 @@ pub(crate) struct Shadow {
     tail_bytes: usize,
     retained_bytes_max: usize,
     applied: Index,
-    /// Grows with every cut: what was read before it may have been replaced.
+    /// Grows with every cut and with every new beginning: what was read before it may have been replaced.
     generation: u64,
     reads: RefCell<Reads>,
 }
 
 impl Shadow {
     /// The log of a recovered replica whose state machine stands at `applied`.
-    pub(crate) fn open(recovered: &RecoveredReplica, vote: Vote, commit: Index, applied: Index) -> Shadow {
+    pub(crate) fn open(
+        recovered: &RecoveredReplica,
+        kind: Kind,
+        vote: Vote,
+        commit: Index,
+        applied: Index,
+    ) -> Shadow {
         let whole =
             Tip { next_offset: recovered.next_offset, last_appended_at_ms: recovered.last_appended_at_ms };
         let base = match recovered.tail.first() {
             None => whole,
-            Some(first) => Tip { next_offset: first.meta.base_offset, last_appended_at_ms: 0 },
+            Some(first) if applied == recovered.start.prev_index => {
+                Tip { next_offset: first.meta.base_offset, ..Tip::before(&recovered.start) }
+            }
+            Some(first) => {
+                // Nobody knows when the entry before was appended: no later than this one, which is sure to stay.
+                let is_certain = first.meta.index <= commit;
+                let last_appended_at_ms = if is_certain { first.meta.appended_at_ms } else { 0 };
+                Tip { next_offset: first.meta.base_offset, last_appended_at_ms }
+            }
         };
         let hard_state = HardState {
             term: vote.term.0,
@@ -92,7 +123,10 @@ impl Shadow {
         };
         let mut shadow = Shadow {
             initial: (hard_state, convert::membership_to_raft(&recovered.membership)),
+            kind,
             start: recovered.start,
+            membership: recovered.membership.clone(),
+            machine: None,
             term_runs: recovered.term_runs.clone(),
             last_index: recovered.last_index,
             base,
@@ -117,7 +151,22 @@ impl Shadow {
             "the recovered tail ends before the log's last entry {last_index}"
         );
         assert_eq!(shadow.tip(), whole, "the recovered tail does not end where the log does");
+        if let (Kind::Machine, Some(snapshot)) = (kind, &recovered.snapshot) {
+            shadow.machine_snapshot_stored(snapshot.clone());
+        }
         shadow
+    }
+
+    /// The members as of the last applied change.
+    pub(crate) fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// A change of the members is applied.
+    pub(crate) fn set_membership(&mut self, membership: Membership) {
+        let (before, after) = (self.membership.conf_index, membership.conf_index);
+        assert!(after > before, "the members of entry {after} come after those of entry {before}");
+        self.membership = membership;
     }
 
     /// Where the log begins.
@@ -125,9 +174,26 @@ impl Shadow {
         self.start
     }
 
+    /// The last entry that was handed out to persist.
+    pub(crate) fn last_index(&self) -> Index {
+        self.last_index
+    }
+
     /// What the next entry goes on from.
     pub(crate) fn tip(&self) -> Tip {
         self.tail.back().map_or(self.base, |slot| Tip::after(&slot.meta))
+    }
+
+    /// What goes on after this entry, which is in memory or the one before those that are.
+    pub(crate) fn tip_after(&self, index: Index) -> Tip {
+        match self.slot(index) {
+            Some(slot) => Tip::after(&slot.meta),
+            None => {
+                let first = self.tail.front().map_or(self.last_index.next(), |slot| slot.meta.index);
+                assert_eq!(index.next(), first, "entry {index} is not in memory");
+                self.base
+            }
+        }
     }
 
     /// The runs of terms from the entry before the first one to the last one.
@@ -219,6 +285,73 @@ impl Shadow {
         self.evict();
     }
 
+    /// The log is replaced by an empty one.
+    pub(crate) fn restore(&mut self, snapshot: &StartSnapshot) {
+        let start = snapshot.start;
+        self.start = start;
+        self.membership = snapshot.membership.clone();
+        self.machine = snapshot.machine.clone().map(|image| MachineSnapshot { start, image });
+        self.term_runs = TermRuns::starting_at(start.prev_index, start.prev_term, start.base_offset);
+        self.last_index = start.prev_index;
+        self.base = Tip::before(&start);
+        self.tail.clear();
+        self.tail_bytes = 0;
+        self.applied = start.prev_index;
+        self.generation += 1;
+    }
+
+    /// A machine's snapshot is durable. One that is older than the newest is of no use.
+    pub(crate) fn machine_snapshot_stored(&mut self, snapshot: Snapshot) {
+        let index = snapshot.index;
+        assert_eq!(self.kind, Kind::Machine, "a partition is not a machine; it has no snapshot of {index}");
+        let newest = self.machine.as_ref().map_or(self.start.prev_index, |machine| machine.start.prev_index);
+        if index < newest {
+            return;
+        }
+        assert!(index <= self.applied, "a snapshot of {index}, but applied only up to {}", self.applied);
+        let start = match self.machine.take() {
+            Some(same) if same.start.prev_index == index => same.start,
+            _ => self.start_after(index),
+        };
+        self.machine = Some(MachineSnapshot { start, image: snapshot.data });
+        self.evict();
+    }
+
+    /// Where a log begins that lacks everything up to the applied entry at `index`.
+    fn start_after(&self, index: Index) -> Start {
+        if index == self.start.prev_index {
+            return Start { log_start: self.start.base_offset, ..self.start };
+        }
+        let tip = match self.slot(index) {
+            Some(slot) => Tip::after(&slot.meta),
+            None => {
+                let first = self.tail.front().map_or(self.last_index.next(), |slot| slot.meta.index);
+                assert_eq!(index.next(), first, "a machine's entries after its last snapshot are in memory");
+                self.base
+            }
+        };
+        Start {
+            prev_index: index,
+            prev_term: self.term(index).expect("a snapshot stands for what is, or was, in the log"),
+            prev_appended_at_ms: tip.last_appended_at_ms,
+            base_offset: tip.next_offset,
+            log_start: tip.next_offset,
+        }
+    }
+
+    /// What a peer is given whose entries are trimmed; `None`: a machine has no snapshot that would do.
+    pub(crate) fn start_snapshot(&self) -> Option<StartSnapshot> {
+        let (start, machine) = match self.kind {
+            Kind::Partition => (self.start, None),
+            Kind::Machine => {
+                let machine = self.machine.as_ref()?;
+                (machine.start, Some(machine.image.clone()))
+            }
+        };
+        let joins = start.prev_index >= self.start.prev_index;
+        joins.then(|| StartSnapshot { start, membership: self.membership.clone(), machine })
+    }
+
     fn push(&mut self, slot: Slot) {
         self.tail_bytes += slot.size_bytes();
         self.tail.push_back(slot);
@@ -226,10 +359,14 @@ impl Shadow {
     }
 
     fn evict(&mut self) {
+        let needed_after = match &self.machine {
+            Some(machine) => machine.start.prev_index.min(self.applied),
+            None => self.applied,
+        };
         while let Some(first) = self.tail.front() {
             let too_much = self.tail_bytes > self.retained_bytes_max || first.body.is_none();
             let trimmed = first.meta.index <= self.start.prev_index;
-            if first.meta.index > self.applied || !(too_much || trimmed) {
+            if first.meta.index > needed_after || !(too_much || trimmed) {
                 return;
             }
             self.base = Tip::after(&first.meta);
@@ -318,7 +455,8 @@ impl Storage for Shadow {
         if !context.can_async() {
             let stripped = (low..high).map(|index| {
                 let slot = self.slot(Index(index));
-                slot.unwrap_or_else(|| panic!("entry {index} is not applied, yet not in memory")).stripped()
+                slot.unwrap_or_else(|| panic!("entry {index} is not applied, yet not in memory"))
+                    .stripped(self.membership.conf_index)
             });
             return Ok(stripped.collect());
         }
@@ -349,8 +487,9 @@ impl Storage for Shadow {
         Ok(self.last_index.0)
     }
 
-    /// No snapshot is ever offered: a peer below the log's first entry waits.
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<eraftpb::Snapshot> {
+        let offered = self.start_snapshot();
+        let offered = offered.ok_or(Error::Store(StorageError::SnapshotTemporarilyUnavailable))?;
+        Ok(convert::snapshot_to_raft(&offered))
     }
 }

@@ -3,7 +3,7 @@
 //! The types say what and in which order; doing it is the owner's part.
 
 use crate::ReadRequest;
-use mq_types::persist::Vote;
+use mq_types::persist::{Membership, StartSnapshot, Vote};
 use mq_types::{Body, Entry, EntryMeta, Index, Message, ReplicaId, Term};
 
 /// Things to do, in the order of the fields.
@@ -20,8 +20,13 @@ pub struct Work {
     pub send_after_persist: Option<SendAfterPersist>,
     /// Entries to read from the log for peers that are far behind; answered by `Member::entries_read`.
     pub read: Vec<ReadRequest>,
-    /// Entries to apply, in order. Each is committed, and durable here.
+    /// Entries to apply, in order. Each is committed, and durable here. Membership entries among them took effect
+    /// before they came, and are passed over.
     pub committed: Vec<Committed>,
+    /// A committed membership entry, after all that were committed before it. Nothing more is handed out as
+    /// committed until [`crate::Member::membership_applied`], which is due when a record with these members is
+    /// durable, and everything before this entry is applied.
+    pub membership: Option<MembershipChange>,
     /// A new role, leader or term.
     pub role: Option<RoleChange>,
     /// Read indexes that were asked for and are confirmed.
@@ -36,6 +41,7 @@ impl Work {
             && self.send_after_persist.is_none()
             && self.read.is_empty()
             && self.committed.is_empty()
+            && self.membership.is_none()
             && self.role.is_none()
             && self.read_indexes.is_empty()
     }
@@ -48,6 +54,9 @@ pub struct Persist {
     pub number: u64,
     /// A new term or vote.
     pub vote: Option<Vote>,
+    /// The whole log is replaced by an empty one that starts here, with these members; and a machine by this image.
+    /// Until it is durable the member heeds nothing; then everything up to the new start counts as applied.
+    pub restore: Option<StartSnapshot>,
     /// Entries to append. If the first one's index is not after the log's last, the log is cut before it.
     pub entries: Vec<Entry>,
 }
@@ -68,6 +77,15 @@ pub struct Committed {
     pub meta: EntryMeta,
     /// What it holds; `None` for data, which nobody applies by content.
     pub body: Option<Body>,
+}
+
+/// A committed membership entry, to be recorded before it takes effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembershipChange {
+    /// Where it stands.
+    pub meta: EntryMeta,
+    /// The members that it leads to; `conf_index` is its index.
+    pub membership: Membership,
 }
 
 /// What a member is to its quorum.

@@ -31,6 +31,7 @@ pub mod message;
 pub mod name;
 pub mod partitioner;
 pub mod persist;
+pub mod planted;
 pub mod term_runs;
 
 pub use batch::{Batch, BatchError};

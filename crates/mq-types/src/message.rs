@@ -3,6 +3,7 @@
 //! `mq-raft` turns it into the Raft library's form and back; the peer protocol gives it bytes. Its meaning is
 //! Raft's: see "In Search of an Understandable Consensus Algorithm" and the doc of the `raft` crate.
 
+use crate::persist::StartSnapshot;
 use crate::{Entry, Index, QuorumId, ReplicaId, Term};
 
 /// What a message asks or answers.
@@ -30,6 +31,8 @@ pub enum MessageKind {
     ReadIndex,
     /// The leader's answer to it.
     ReadIndexResponse,
+    /// Where the receiver's log begins anew: what it lacks, the leader has no more. Answered like an append.
+    Snapshot,
 }
 
 /// One message between two replicas of a quorum. Fields that a kind does not use are 0 or empty.
@@ -63,4 +66,6 @@ pub struct Message {
     pub context: bytes::Bytes,
     /// The sender's Raft priority.
     pub priority: i64,
+    /// Snapshot: where the receiver's log begins anew. `None` for every other kind.
+    pub start: Option<Box<StartSnapshot>>,
 }

@@ -35,14 +35,17 @@ pub struct Membership {
 
 /// Where a replica's log begins: the entry before its first one, and the coordinates that go on from there.
 ///
-/// Every quorum is bootstrapped at index 1, term 1, as if entry 1 had been trimmed: an empty replica then always
-/// needs a start snapshot and never replays from an empty membership.
+/// Every quorum is bootstrapped at index 1, term 1, as if entry 1 had been trimmed: a replica that is added later
+/// begins at 0, lacks that entry, and so always gets a start snapshot; it never replays from an empty membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
     /// The index before the first entry.
     pub prev_index: Index,
     /// The term of that entry.
     pub prev_term: Term,
+    /// When that entry was appended, in ms since the Unix epoch; 0: nobody knows. It bounds the time of the next one,
+    /// which a leader with an otherwise empty log must know before it appends any.
+    pub prev_appended_at_ms: i64,
     /// The offset that the first record will have.
     pub base_offset: Offset,
     /// The first offset still kept; at least `base_offset`.
@@ -50,9 +53,36 @@ pub struct Start {
 }
 
 impl Start {
-    /// Where every quorum begins.
-    pub const BOOTSTRAP: Start =
-        Start { prev_index: Index(1), prev_term: Term(1), base_offset: Offset(0), log_start: Offset(0) };
+    /// Where every quorum begins: what its founding replicas start with, together with its first members.
+    pub const BOOTSTRAP: Start = Start {
+        prev_index: Index(1),
+        prev_term: Term(1),
+        prev_appended_at_ms: 0,
+        base_offset: Offset(0),
+        log_start: Offset(0),
+    };
+    /// Where a replica that is added later begins, with no members, until a start snapshot tells it more.
+    pub const EMPTY: Start = Start {
+        prev_index: Index(0),
+        prev_term: Term(0),
+        prev_appended_at_ms: 0,
+        base_offset: Offset(0),
+        log_start: Offset(0),
+    };
+}
+
+/// What a leader sends a replica that needs entries which are trimmed: where its log begins anew.
+///
+/// `start.prev_index` and `start.prev_term` are the snapshot's index and term. It stands for everything up to there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartSnapshot {
+    /// Where the log begins.
+    pub start: Start,
+    /// The members as the leader knows them now. `conf_index` may lie beyond `start.prev_index`: the membership
+    /// entries up to it, which the replica is still to receive, are passed over.
+    pub membership: Membership,
+    /// A machine's image as of `start.prev_index`, encoded by the engine. `None`: the quorum keeps a partition.
+    pub machine: Option<Bytes>,
 }
 
 /// Why a replica may no longer vote or acknowledge.

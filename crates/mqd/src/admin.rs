@@ -77,8 +77,8 @@ pub(crate) fn not_serving(broker: &Broker) -> Vec<String> {
     }
     let live = image.topics.values().filter(|topic| topic.deleted_at_ms.is_none());
     for (topic, partition) in live.flat_map(|topic| topic.partitions.iter().map(move |at| (topic, at))) {
-        let ours = partition.replicas.iter().filter(|replica| replica.replica.broker() == id).count();
-        let alone = ours > 0 && ours == partition.replicas.len();
+        let ours = partition.members.replicas.iter().filter(|replica| replica.replica.broker() == id).count();
+        let alone = ours > 0 && ours == partition.members.replicas.len();
         let (serving, leads) = match broker.view(partition.quorum) {
             Some(view) => (view.serving, alone || view.leader == Some(view.replica)),
             None => (false, ours > 0),

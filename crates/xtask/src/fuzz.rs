@@ -19,7 +19,7 @@ const FUZZER: [&str; 4] = ["-rss_limit_mb=2048", "-malloc_limit_mb=64", "-timeou
 
 /// Targets that hold no stranger's lengths against memory, and run ten times as often without the sanitizer that counts
 /// it: whole recoveries.
-const WITHOUT_SANITIZER: [&str; 2] = ["segment_recovery", "state_log"];
+const WITHOUT_SANITIZER: [&str; 3] = ["log_operations", "segment_recovery", "state_log"];
 
 /// Fuzzes all targets, or the one of that name; false if something was found. Without what it takes nothing is done,
 /// and the reason is printed.

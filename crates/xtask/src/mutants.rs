@@ -54,6 +54,11 @@ const POWER_CUTS: Hunter = Hunter {
     arguments: &["test", "-p", "mq-engine", "--test", "engine", "power_cuts"],
     prey: Prey::Crates,
 };
+const CRASH_STATES: Hunter = Hunter {
+    name: "crash_states",
+    arguments: &["test", "-p", "mq-log", "--test", "crash", "states"],
+    prey: Prey::Crates,
+};
 
 const MUTANTS: [Mutant; 4] = [
     Mutant {
@@ -61,11 +66,21 @@ const MUTANTS: [Mutant; 4] = [
         hunters: &[
             (&ACK_ORDER, "which no sync had covered"),
             (&POWER_CUTS, "the batch acknowledged is lost"),
+            (&CRASH_STATES, "is not what was written"),
         ],
     },
-    Mutant { name: "no_sync_on_open", hunters: &[(&POWER_CUTS, "is lost")] },
-    Mutant { name: "no_directory_sync", hunters: &[(&POWER_CUTS, "is lost")] },
-    Mutant { name: "no_state_sync", hunters: &[(&POWER_CUTS, "was durable")] },
+    Mutant {
+        name: "no_sync_on_open",
+        hunters: &[(&POWER_CUTS, "is lost"), (&CRASH_STATES, "a second recovery found something else")],
+    },
+    Mutant {
+        name: "no_directory_sync",
+        hunters: &[(&POWER_CUTS, "is lost"), (&CRASH_STATES, "is not what was written")],
+    },
+    Mutant {
+        name: "no_state_sync",
+        hunters: &[(&POWER_CUTS, "was durable"), (&CRASH_STATES, "has no complete set of state files")],
+    },
 ];
 
 /// How a hunt ended.

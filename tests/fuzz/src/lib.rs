@@ -8,6 +8,9 @@ pub mod batch_decoder;
 pub mod configuration;
 mod damage;
 mod input;
+mod live_broker;
+pub mod log_operations;
+pub mod peer_message;
 mod recovered;
 pub mod segment_recovery;
 pub mod state_log;
@@ -27,11 +30,13 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 6] = [
     Target { name: "batch_decoder", check: batch_decoder::check, seeds: batch_decoder::seeds },
     Target { name: "segment_recovery", check: segment_recovery::check, seeds: segment_recovery::seeds },
     Target { name: "state_log", check: state_log::check, seeds: state_log::seeds },
     Target { name: "configuration", check: configuration::check, seeds: configuration::seeds },
+    Target { name: "log_operations", check: log_operations::check, seeds: log_operations::seeds },
+    Target { name: "peer_message", check: peer_message::check, seeds: peer_message::seeds },
 ];
 
 impl Target {

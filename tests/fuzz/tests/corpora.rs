@@ -57,3 +57,13 @@ fn the_corpus_of_the_state_log_passes() {
 fn the_corpus_of_the_configuration_passes() {
     run("configuration");
 }
+
+#[test]
+fn the_corpus_of_the_log_operations_passes() {
+    run("log_operations");
+}
+
+#[test]
+fn the_corpus_of_the_peer_message_passes() {
+    run("peer_message");
+}

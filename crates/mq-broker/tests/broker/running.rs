@@ -58,7 +58,7 @@ pub(crate) async fn create_with(
     };
     match broker.control(request).await? {
         Reply::Topic(topic) => Ok(topic),
-        Reply::Deleted => panic!("a creation answered by a deletion"),
+        other => panic!("a creation answered by {other:?}"),
     }
 }
 
@@ -66,7 +66,7 @@ pub(crate) async fn delete(broker: &Broker, name: &str, purge: bool) {
     let request = Request::DeleteTopic { name: name.to_owned(), topic_id: None, purge, validate_only: false };
     match broker.control(request).await.expect("the topic is deleted") {
         Reply::Deleted => {}
-        Reply::Topic(topic) => panic!("a deletion answered by {topic:?}"),
+        other => panic!("a deletion answered by {other:?}"),
     }
 }
 

@@ -15,7 +15,7 @@ async fn a_created_topic_is_served_at_once() {
     let topic = create(&broker, "orders", 5).await;
     assert_eq!(broker.image().topic("orders").map(|found| found.id), Some(topic.id));
     assert!(broker.image_after(before).await.revision > before);
-    let mut replicas = topic.partitions.iter().flat_map(|partition| &partition.replicas);
+    let mut replicas = topic.partitions.iter().flat_map(|partition| &partition.members.replicas);
     assert!(replicas.all(|replica| replica.opened_in.is_some()), "the answer is the topic as it is then");
     for number in 0..5 {
         assert!(broker.view(resolved(&broker, "orders", number).quorum).expect("it is here").serving);

@@ -4,7 +4,7 @@
 //! what keeps the image consistent is checked here; whether a name, a config or a number is one that clients may ask
 //! for is checked once, by the leader, before it proposes (see `plan`).
 
-use super::{BrokerInfo, Command, Image, PartitionInfo, Rejection, ReplicaInfo, Topic};
+use super::{BrokerInfo, Command, Health, Image, Members, PartitionInfo, Rejection, ReplicaInfo, Topic};
 use mq_types::{BrokerId, DirectoryId, Index, PartitionId, QuorumId, ReplicaId, TopicId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,6 +16,8 @@ pub enum Applied {
     Topic(Arc<Topic>),
     /// The topic is in the trash, or gone.
     Deleted,
+    /// This is the broker's replica of quorum 0.
+    Joined(ReplicaId),
     /// Something was noted that brokers, not clients, had to say.
     Noted,
 }
@@ -31,7 +33,8 @@ impl Image {
         assert!(index > self.revision, "commands are applied in order: {index} after {}", self.revision);
         let next_quorum_before = self.next_quorum;
         let applied = match command {
-            Command::Found { cluster_id } => self.found(cluster_id),
+            Command::Found { cluster_id, founder } => self.found(cluster_id, *founder),
+            Command::JoinBroker { broker, info } => self.join_broker(*broker, info),
             Command::RegisterBroker { broker, info } => self.register_broker(*broker, info),
             Command::CreateTopic { topic_id, name, configs, placement } => {
                 self.create_topic(*topic_id, name, configs, placement)
@@ -48,6 +51,12 @@ impl Image {
             Command::OpenReplica { quorum, replica, directory } => {
                 self.open_replica(*quorum, *replica, *directory)
             }
+            Command::ReplicaFailed { quorum, replica, health } => {
+                self.replica_failed(*quorum, *replica, *health)
+            }
+            Command::ReplaceReplica { quorum, replica } => self.replace_replica(*quorum, *replica),
+            Command::ReassignPartition { quorum, brokers } => self.reassign_partition(*quorum, brokers),
+            Command::MembersLeft { quorum, replicas } => self.members_left(*quorum, replicas),
             Command::ReplicaRemoved { quorum, replica } => self.replica_removed(*quorum, *replica),
         };
         self.revision = index;
@@ -65,7 +74,11 @@ impl Image {
         applied
     }
 
-    fn found(&mut self, cluster_id: &str) -> Result<Applied, Rejection> {
+    fn found(
+        &mut self,
+        cluster_id: &str,
+        founder: Option<(ReplicaId, DirectoryId)>,
+    ) -> Result<Applied, Rejection> {
         if cluster_id.is_empty() {
             return Err(Rejection::NoClusterId);
         }
@@ -73,7 +86,31 @@ impl Image {
             return Err(Rejection::FoundedAlready { cluster_id: self.cluster_id.clone() });
         }
         cluster_id.clone_into(&mut self.cluster_id);
+        let first = founder.map(|(replica, directory)| ReplicaInfo {
+            replica,
+            opened_in: Some(directory),
+            is_added: false,
+            health: Health::Sound,
+        });
+        self.controller.replicas.extend(first);
         Ok(Applied::Noted)
+    }
+
+    /// A broker that asks again is told the same: the answer may have been lost. One that comes with another directory
+    /// has lost what its replica acknowledged.
+    fn join_broker(&mut self, broker: BrokerId, info: &BrokerInfo) -> Result<Applied, Rejection> {
+        self.register_broker(broker, info)?;
+        let here = Some(info.directory);
+        let own = self.controller.on(broker).copied();
+        if let Some(own) = own.filter(|own| own.opened_in == here && own.health != Health::Lost) {
+            return Ok(Applied::Joined(own.replica));
+        }
+        let new = ReplicaInfo { opened_in: here, is_added: true, ..self.new_replica(broker) };
+        match own {
+            Some(own) => self.controller.replace(own.replica, new),
+            None => self.controller.replicas.push(new),
+        }
+        Ok(Applied::Joined(new.replica))
     }
 
     /// A broker may come back from elsewhere and with another directory: its replicas are bound one by one, when
@@ -187,8 +224,7 @@ impl Image {
             assert_eq!(named, Some(topic_id), "the live topic {:?} has its name", topic.name);
         }
         for partition in &topic.partitions {
-            let earlier = self.tombstones.insert(partition.quorum, partition.replica_ids());
-            assert!(earlier.is_none(), "quorum {} is purged once", partition.quorum);
+            self.tombstones.entry(partition.quorum).or_default().extend(partition.members.ids());
         }
         Ok(Applied::Deleted)
     }
@@ -199,22 +235,86 @@ impl Image {
         replica: ReplicaId,
         directory: DirectoryId,
     ) -> Result<Applied, Rejection> {
-        let unknown = Rejection::UnknownReplica { quorum, replica };
-        let Some((topic, partition)) = self.partition(quorum) else { return Err(unknown) };
-        let (topic_id, at) = (topic.id, partition.id.0 as usize);
-        let Some(member) = partition.replicas.iter().position(|member| member.replica == replica) else {
-            return Err(unknown);
-        };
-        match partition.replicas[member].opened_in {
+        let info = self.replica_mut(quorum, replica)?;
+        match info.opened_in {
             // The broker asks again until it sees the answer in the image.
             Some(opened_in) if opened_in == directory => Ok(Applied::Noted),
             Some(opened_in) => Err(Rejection::OpenedElsewhere { replica, opened_in, asked: directory }),
             None => {
-                let topic = self.topics.get_mut(&topic_id).expect("it was found just now");
-                Arc::make_mut(topic).partitions[at].replicas[member].opened_in = Some(directory);
+                info.opened_in = Some(directory);
                 Ok(Applied::Noted)
             }
         }
+    }
+
+    fn replica_failed(
+        &mut self,
+        quorum: QuorumId,
+        replica: ReplicaId,
+        health: Health,
+    ) -> Result<Applied, Rejection> {
+        let info = self.replica_mut(quorum, replica)?;
+        info.health = info.health.max(health);
+        Ok(Applied::Noted)
+    }
+
+    /// A replica of quorum 0 is not replaced so: its broker, which sees no image any more, joins again.
+    fn replace_replica(&mut self, quorum: QuorumId, replica: ReplicaId) -> Result<Applied, Rejection> {
+        let info = self.replica_mut(quorum, replica)?;
+        if info.health != Health::Lost || quorum == QuorumId::CONTROLLER {
+            return Err(Rejection::NotToBeReplaced { quorum, replica });
+        }
+        let new = ReplicaInfo { is_added: true, ..self.new_replica(replica.broker()) };
+        self.members_mut(quorum).expect("it was found just now").replace(replica, new);
+        Ok(Applied::Noted)
+    }
+
+    fn reassign_partition(&mut self, quorum: QuorumId, brokers: &[BrokerId]) -> Result<Applied, Rejection> {
+        self.check_placement(&[brokers.to_vec()], None)?;
+        let (topic, partition) = self.partition(quorum).ok_or(Rejection::UnknownQuorum { quorum })?;
+        let topic_id = topic.id;
+        let old = partition.members.clone();
+        let keep = |broker: &BrokerId| old.on(*broker).copied();
+        // Its successor could not be made before it is gone: with all of them on such brokers, nobody could go first.
+        let is_left = |broker: &&BrokerId| old.leaving.iter().any(|leaving| leaving.broker() == **broker);
+        if let Some(broker) = brokers.iter().filter(|broker| keep(broker).is_none()).find(is_left) {
+            return Err(Rejection::StillLeaving { quorum, broker: *broker });
+        }
+        let wanted: Vec<ReplicaInfo> = brokers
+            .iter()
+            .map(|broker| {
+                keep(broker).unwrap_or_else(|| ReplicaInfo { is_added: true, ..self.new_replica(*broker) })
+            })
+            .collect();
+        self.members_mut(quorum).expect("it was found just now").reassign(wanted);
+        Ok(self.topic_as_it_is(topic_id))
+    }
+
+    fn members_left(&mut self, quorum: QuorumId, replicas: &[ReplicaId]) -> Result<Applied, Rejection> {
+        let members = self.members_mut(quorum).ok_or(Rejection::UnknownQuorum { quorum })?;
+        let left: Vec<ReplicaId> =
+            members.leaving.iter().copied().filter(|leaving| replicas.contains(leaving)).collect();
+        members.leaving.retain(|leaving| !left.contains(leaving));
+        if !left.is_empty() {
+            self.tombstones.entry(quorum).or_default().extend(left);
+        }
+        Ok(Applied::Noted)
+    }
+
+    fn members_mut(&mut self, quorum: QuorumId) -> Option<&mut Members> {
+        if quorum == QuorumId::CONTROLLER {
+            return Some(&mut self.controller);
+        }
+        let (topic, partition) = self.partition(quorum)?;
+        let (topic_id, at) = (topic.id, partition.id.0 as usize);
+        let topic = self.topics.get_mut(&topic_id).expect("it was found just now");
+        Some(&mut Arc::make_mut(topic).partitions[at].members)
+    }
+
+    /// A wanted replica.
+    fn replica_mut(&mut self, quorum: QuorumId, replica: ReplicaId) -> Result<&mut ReplicaInfo, Rejection> {
+        let members = self.members_mut(quorum).ok_or(Rejection::UnknownQuorum { quorum })?;
+        members.get_mut(replica).ok_or(Rejection::UnknownReplica { quorum, replica })
     }
 
     fn replica_removed(&mut self, quorum: QuorumId, replica: ReplicaId) -> Result<Applied, Rejection> {
@@ -270,7 +370,8 @@ impl Image {
             let quorum = QuorumId(self.next_quorum);
             self.next_quorum += 1;
             let replicas = brokers.iter().map(|broker| self.new_replica(*broker)).collect();
-            partitions.push(PartitionInfo { id: PartitionId(id), quorum, replicas });
+            let members = Members { replicas, leaving: Vec::new() };
+            partitions.push(PartitionInfo { id: PartitionId(id), quorum, members });
         }
         partitions
     }
@@ -279,7 +380,8 @@ impl Image {
         let next = self.next_allocation.entry(broker).or_insert(Image::FIRST_ALLOCATION);
         let allocation = *next;
         *next = allocation.checked_add(1).expect("a broker gets fewer than 2^32 replicas in its life");
-        ReplicaInfo { replica: ReplicaId::new(broker, allocation), opened_in: None }
+        let replica = ReplicaId::new(broker, allocation);
+        ReplicaInfo { replica, opened_in: None, is_added: false, health: Health::Sound }
     }
 
     fn live_topic(&mut self, topic_id: TopicId) -> Result<&mut Topic, Rejection> {

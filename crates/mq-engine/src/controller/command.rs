@@ -1,6 +1,6 @@
 //! What changes the image: commands, kept in the log of quorum 0.
 
-use super::BrokerInfo;
+use super::{BrokerInfo, Health};
 use mq_types::{BrokerId, DirectoryId, QuorumId, ReplicaId, TopicId};
 use std::collections::BTreeMap;
 
@@ -12,9 +12,19 @@ pub enum Command {
     Found {
         /// The cluster's id.
         cluster_id: String,
+        /// The replica with which quorum 0 began, and the data directory it lies in. `None`: an older version.
+        founder: Option<(ReplicaId, DirectoryId)>,
     },
     /// A broker says where it is.
     RegisterBroker {
+        /// Its id.
+        broker: BrokerId,
+        /// The rest.
+        info: BrokerInfo,
+    },
+    /// A broker joins, and gets a replica of quorum 0 in its data directory: the one that it has, unless that is in
+    /// another directory or lost.
+    JoinBroker {
         /// Its id.
         broker: BrokerId,
         /// The rest.
@@ -76,6 +86,36 @@ pub enum Command {
         replica: ReplicaId,
         /// The data directory it lies in.
         directory: DirectoryId,
+    },
+    /// A broker says that one of its replicas may not be trusted as before.
+    ReplicaFailed {
+        /// Its quorum.
+        quorum: QuorumId,
+        /// The replica.
+        replica: ReplicaId,
+        /// How far it may be trusted now.
+        health: Health,
+    },
+    /// A quorum works without one of its replicas, which is lost: its leader wants another one in its place.
+    ReplaceReplica {
+        /// The quorum.
+        quorum: QuorumId,
+        /// The lost replica.
+        replica: ReplicaId,
+    },
+    /// A partition's replicas are to be on these brokers, the preferred leader's first.
+    ReassignPartition {
+        /// Its quorum.
+        quorum: QuorumId,
+        /// The brokers.
+        brokers: Vec<BrokerId>,
+    },
+    /// A quorum's leader says that these are no members any more: their brokers may remove them.
+    MembersLeft {
+        /// The quorum.
+        quorum: QuorumId,
+        /// Who has left.
+        replicas: Vec<ReplicaId>,
     },
     /// A tombstoned replica has been removed.
     ReplicaRemoved {

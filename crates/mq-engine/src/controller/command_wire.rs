@@ -3,7 +3,10 @@
 //! Whether a command makes sense is not decided here: the image does that.
 
 use super::Command;
-use super::wire::{BrokerWire, DecodeError, FORMAT_VERSION, check_version, directory_id, topic_id};
+use super::wire::{
+    BrokerWire, DecodeError, FORMAT_VERSION, check_version, directory_id, health_from_wire, health_to_wire,
+    topic_id,
+};
 use bytes::Bytes;
 use mq_types::{BrokerId, QuorumId, ReplicaId};
 use prost::Message;
@@ -30,7 +33,7 @@ impl Command {
 struct CommandWire {
     #[prost(uint32, tag = "1")]
     version: u32,
-    #[prost(oneof = "Change", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "Change", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
     change: Option<Change>,
 }
 
@@ -56,6 +59,54 @@ enum Change {
     OpenReplica(OpenReplica),
     #[prost(message, tag = "11")]
     ReplicaRemoved(ReplicaRemoved),
+    #[prost(message, tag = "12")]
+    FoundedBy(FoundedBy),
+    #[prost(message, tag = "13")]
+    JoinBroker(BrokerWire),
+    #[prost(message, tag = "14")]
+    ReplicaFailed(ReplicaFailed),
+    #[prost(message, tag = "15")]
+    ReplaceReplica(ReplicaRemoved),
+    #[prost(message, tag = "16")]
+    ReassignPartition(ReassignPartition),
+    #[prost(message, tag = "17")]
+    MembersLeft(MembersLeft),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FoundedBy {
+    #[prost(string, tag = "1")]
+    cluster_id: String,
+    #[prost(uint64, tag = "2")]
+    replica: u64,
+    #[prost(bytes = "vec", tag = "3")]
+    directory: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ReplicaFailed {
+    #[prost(uint64, tag = "1")]
+    quorum: u64,
+    #[prost(uint64, tag = "2")]
+    replica: u64,
+    #[prost(uint32, tag = "3")]
+    health: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ReassignPartition {
+    #[prost(uint64, tag = "1")]
+    quorum: u64,
+    #[prost(uint32, repeated, tag = "2")]
+    brokers: Vec<u32>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct MembersLeft {
+    #[prost(uint64, tag = "1")]
+    quorum: u64,
+    #[prost(uint64, repeated, tag = "2")]
+    replicas: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -137,7 +188,15 @@ fn placement_from_wire(placement: Vec<Brokers>) -> Vec<Vec<BrokerId>> {
 impl From<&Command> for Change {
     fn from(command: &Command) -> Change {
         match command {
-            Command::Found { cluster_id } => Change::Found(cluster_id.clone()),
+            Command::Found { cluster_id, founder: None } => Change::Found(cluster_id.clone()),
+            Command::Found { cluster_id, founder: Some((replica, directory)) } => {
+                Change::FoundedBy(FoundedBy {
+                    cluster_id: cluster_id.clone(),
+                    replica: replica.0,
+                    directory: directory.0.to_vec(),
+                })
+            }
+            Command::JoinBroker { broker, info } => Change::JoinBroker(BrokerWire::new(*broker, info)),
             Command::RegisterBroker { broker, info } => {
                 Change::RegisterBroker(BrokerWire::new(*broker, info))
             }
@@ -175,6 +234,22 @@ impl From<&Command> for Change {
             Command::ReplicaRemoved { quorum, replica } => {
                 Change::ReplicaRemoved(ReplicaRemoved { quorum: quorum.0, replica: replica.0 })
             }
+            Command::ReplicaFailed { quorum, replica, health } => Change::ReplicaFailed(ReplicaFailed {
+                quorum: quorum.0,
+                replica: replica.0,
+                health: health_to_wire(*health),
+            }),
+            Command::ReplaceReplica { quorum, replica } => {
+                Change::ReplaceReplica(ReplicaRemoved { quorum: quorum.0, replica: replica.0 })
+            }
+            Command::ReassignPartition { quorum, brokers } => Change::ReassignPartition(ReassignPartition {
+                quorum: quorum.0,
+                brokers: brokers.iter().map(|broker| broker.0).collect(),
+            }),
+            Command::MembersLeft { quorum, replicas } => Change::MembersLeft(MembersLeft {
+                quorum: quorum.0,
+                replicas: replicas.iter().map(|replica| replica.0).collect(),
+            }),
         }
     }
 }
@@ -184,7 +259,15 @@ impl TryFrom<Change> for Command {
 
     fn try_from(change: Change) -> Result<Command, DecodeError> {
         Ok(match change {
-            Change::Found(cluster_id) => Command::Found { cluster_id },
+            Change::Found(cluster_id) => Command::Found { cluster_id, founder: None },
+            Change::FoundedBy(wire) => Command::Found {
+                cluster_id: wire.cluster_id,
+                founder: Some((ReplicaId(wire.replica), directory_id(&wire.directory)?)),
+            },
+            Change::JoinBroker(wire) => {
+                let (broker, info) = wire.into_parts()?;
+                Command::JoinBroker { broker, info }
+            }
             Change::RegisterBroker(wire) => {
                 let (broker, info) = wire.into_parts()?;
                 Command::RegisterBroker { broker, info }
@@ -219,6 +302,22 @@ impl TryFrom<Change> for Command {
             Change::ReplicaRemoved(wire) => {
                 Command::ReplicaRemoved { quorum: QuorumId(wire.quorum), replica: ReplicaId(wire.replica) }
             }
+            Change::ReplicaFailed(wire) => Command::ReplicaFailed {
+                quorum: QuorumId(wire.quorum),
+                replica: ReplicaId(wire.replica),
+                health: health_from_wire(wire.health)?,
+            },
+            Change::ReplaceReplica(wire) => {
+                Command::ReplaceReplica { quorum: QuorumId(wire.quorum), replica: ReplicaId(wire.replica) }
+            }
+            Change::ReassignPartition(wire) => Command::ReassignPartition {
+                quorum: QuorumId(wire.quorum),
+                brokers: wire.brokers.into_iter().map(BrokerId).collect(),
+            },
+            Change::MembersLeft(wire) => Command::MembersLeft {
+                quorum: QuorumId(wire.quorum),
+                replicas: wire.replicas.into_iter().map(ReplicaId).collect(),
+            },
         })
     }
 }

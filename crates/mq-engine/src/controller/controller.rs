@@ -8,8 +8,8 @@ use super::{Applied, Command, DecodeError, Image, Rejection, Request};
 use crate::{RequestId, api};
 use bytes::Bytes;
 use mq_types::persist::{Snapshot, Start};
-use mq_types::{EntryKind, EntryMeta, Index, Term, TopicId};
-use std::collections::BTreeMap;
+use mq_types::{BrokerId, EntryKind, EntryMeta, Index, Term, TopicId};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Topics purged per tick at most, so that emptying a large trash does not crowd out clients' changes.
@@ -91,6 +91,8 @@ pub struct Controller {
     snapshot_index: Index,
     /// By the index at which the command was appended. All above `applied`.
     waiting: BTreeMap<Index, Waiting>,
+    /// Brokers that do not answer: nothing new is placed there.
+    silent: BTreeSet<BrokerId>,
     /// Topics whose purge was proposed and not yet applied, and when, in wall time.
     purging: BTreeMap<TopicId, i64>,
 }
@@ -99,6 +101,11 @@ impl Controller {
     /// The snapshot with which every log of quorum 0 begins: the image of a cluster that nobody has founded yet.
     pub fn first_snapshot() -> Snapshot {
         Snapshot { index: Start::BOOTSTRAP.prev_index, data: Image::default().encode() }
+    }
+
+    /// The snapshot with which the replica of a broker that joins begins, before it is sent what there is.
+    pub fn empty_snapshot() -> Snapshot {
+        Snapshot { index: Start::EMPTY.prev_index, data: Image::default().encode() }
     }
 
     /// Takes over a snapshot; the entries after it are to be applied next.
@@ -117,6 +124,7 @@ impl Controller {
             applied: index,
             snapshot_index: index,
             waiting: BTreeMap::new(),
+            silent: BTreeSet::new(),
             purging: BTreeMap::new(),
         })
     }
@@ -126,13 +134,18 @@ impl Controller {
         &self.image
     }
 
+    /// The leader hears nothing of these brokers.
+    pub fn set_silent(&mut self, silent: BTreeSet<BrokerId>) {
+        self.silent = silent;
+    }
+
     /// What a client's request comes to. Only for the leader, once it has applied an entry of its own term: before,
     /// the image may lack what is committed.
     ///
     /// # Errors
     /// Why it cannot be done; nothing is to be proposed then.
     pub fn plan(&self, now_wall_ms: i64, request: Request) -> Result<Planned, api::Error> {
-        plan::plan(&self.image, &self.options, now_wall_ms, request)
+        plan::plan(&self.image, &self.silent, &self.options, now_wall_ms, request)
     }
 
     /// Remembers that this request waits for the command that was appended here at `index` in `term`.

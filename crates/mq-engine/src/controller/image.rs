@@ -2,6 +2,7 @@
 //!
 //! Nothing changes here: commands do that, in `apply`.
 
+use super::{Members, members::Health};
 use mq_types::{BrokerId, DirectoryId, Index, PartitionId, QuorumId, ReplicaId, TopicId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,11 +19,14 @@ pub struct Image {
     pub cluster_id: String,
     /// Every broker that ever registered and was not removed.
     pub brokers: BTreeMap<BrokerId, BrokerInfo>,
+    /// The members of quorum 0: a replica on every broker. Empty where an older version founded the cluster.
+    pub controller: Members,
     /// Every topic, also those in the trash.
     pub topics: BTreeMap<TopicId, Arc<Topic>>,
     /// The live topics (those not in the trash) by name.
     pub names: BTreeMap<String, TopicId>,
-    /// Replicas of purged topics that their brokers have not yet reported removed.
+    /// Replicas of purged topics, and those that have left their quorums, which their brokers have not yet reported
+    /// removed.
     pub tombstones: BTreeMap<QuorumId, Vec<ReplicaId>>,
     /// The next quorum id to give out.
     pub next_quorum: u64,
@@ -70,16 +74,7 @@ pub struct PartitionInfo {
     /// Its quorum.
     pub quorum: QuorumId,
     /// Its replicas.
-    pub replicas: Vec<ReplicaInfo>,
-}
-
-/// A replica.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplicaInfo {
-    /// Its id, which also names its broker.
-    pub replica: ReplicaId,
-    /// The data directory in which it was opened; `None`: not yet.
-    pub opened_in: Option<DirectoryId>,
+    pub members: Members,
 }
 
 /// A rule that an image breaks. Only damaged or foreign bytes can lead to one.
@@ -92,6 +87,9 @@ pub struct Inconsistent {
     pub at: String,
 }
 
+/// Voters of quorum 0 at the most; every other broker's replica is a learner.
+const CONTROLLER_VOTERS_MAX: usize = 5;
+
 impl Default for Image {
     /// The image of a cluster that nobody has founded yet.
     fn default() -> Image {
@@ -99,6 +97,7 @@ impl Default for Image {
             revision: Index(0),
             cluster_id: String::new(),
             brokers: BTreeMap::new(),
+            controller: Members::default(),
             topics: BTreeMap::new(),
             names: BTreeMap::new(),
             tombstones: BTreeMap::new(),
@@ -109,6 +108,8 @@ impl Default for Image {
 }
 
 impl Image {
+    /// The allocation number of the replica with which a founder begins quorum 0.
+    pub const FOUNDER_ALLOCATION: u32 = 1;
     /// The first allocation number of a broker's replicas: 1 is that of the replica with which a founder begins
     /// quorum 0, before there is an image that could count.
     pub const FIRST_ALLOCATION: u32 = 2;
@@ -123,6 +124,23 @@ impl Image {
         self.topics
             .values()
             .find_map(|topic| topic.partition(quorum).map(|at| (topic, &topic.partitions[at])))
+    }
+
+    /// The members that this quorum should have.
+    pub fn members(&self, quorum: QuorumId) -> Option<&Members> {
+        if quorum == QuorumId::CONTROLLER {
+            return Some(&self.controller);
+        }
+        self.partition(quorum).map(|(_, partition)| &partition.members)
+    }
+
+    /// Those of the controller's replicas that should vote: an odd number of the sound ones, at most five, since one
+    /// more voter than an odd number makes nothing safer.
+    pub fn controller_voters(&self) -> BTreeSet<ReplicaId> {
+        let sound = self.controller.replicas.iter().filter(|info| info.health != Health::Lost);
+        let ids: BTreeSet<ReplicaId> = sound.map(|info| info.replica).collect();
+        let count = ids.len().min(CONTROLLER_VOTERS_MAX);
+        ids.into_iter().take(count - usize::from(count > 0 && count.is_multiple_of(2))).collect()
     }
 
     /// How many partitions there are, those of topics in the trash included.
@@ -173,10 +191,9 @@ impl Image {
             for (at, partition) in topic.partitions.iter().enumerate() {
                 ensure(partition.id.0 as usize == at, "a partition's id is its place", &partition.quorum)?;
                 ensure(partition.quorum > previous, "the quorums of a topic ascend", &partition.quorum)?;
-                ensure(!partition.replicas.is_empty(), "a partition has a replica", &partition.quorum)?;
-                let brokers: BTreeSet<BrokerId> =
-                    partition.replicas.iter().map(|replica| replica.replica.broker()).collect();
-                let spread = brokers.len() == partition.replicas.len();
+                let members = &partition.members;
+                ensure(!members.replicas.is_empty(), "a partition has a replica", &partition.quorum)?;
+                let spread = members.are_spread();
                 ensure(spread, "a partition's replicas are on different brokers", &partition.quorum)?;
                 previous = partition.quorum;
             }
@@ -186,16 +203,28 @@ impl Image {
 
     fn check_ids(&self) -> Result<(), Inconsistent> {
         let mut quorums = BTreeSet::new();
+        for partition in self.topics.values().flat_map(|topic| &topic.partitions) {
+            ensure(quorums.insert(partition.quorum), "a quorum is there once", &partition.quorum)?;
+        }
+        ensure(
+            self.controller.are_spread(),
+            "the controller has one replica on a broker",
+            &QuorumId::CONTROLLER,
+        )?;
+        for (quorum, replicas) in &self.tombstones {
+            ensure(!replicas.is_empty(), "a tombstone names a replica", quorum)?;
+        }
         let mut replicas = BTreeSet::new();
-        for (quorum, members) in self.members() {
-            let counted = quorum >= QuorumId::FIRST_PARTITION && quorum.0 < self.next_quorum;
+        for (quorum, members) in self.all_members() {
+            let is_partition = quorum >= QuorumId::FIRST_PARTITION && quorum.0 < self.next_quorum;
+            let counted = is_partition || quorum == QuorumId::CONTROLLER;
             ensure(counted, "a partition's quorum is one that was given out", &quorum)?;
-            ensure(quorums.insert(quorum), "a quorum is there once", &quorum)?;
-            ensure(!members.is_empty(), "a tombstone names a replica", &quorum)?;
             for replica in members {
                 let allocation = replica.0 as u32; // the lower half
                 let next = self.next_allocation.get(&replica.broker());
-                let counted = next.is_some_and(|next| (Image::FIRST_ALLOCATION..*next).contains(&allocation));
+                let founder = quorum == QuorumId::CONTROLLER && allocation == Image::FOUNDER_ALLOCATION;
+                let counted = founder
+                    || next.is_some_and(|next| (Image::FIRST_ALLOCATION..*next).contains(&allocation));
                 ensure(counted, "a replica is one that was given out", &replica)?;
                 ensure(replicas.insert(replica), "a replica is there once", &replica)?;
             }
@@ -203,11 +232,13 @@ impl Image {
         Ok(())
     }
 
-    /// Every quorum of a partition, also of purged ones, with its replicas.
-    fn members(&self) -> impl Iterator<Item = (QuorumId, Vec<ReplicaId>)> + '_ {
+    /// Every quorum with its replicas, and all tombstones.
+    fn all_members(&self) -> impl Iterator<Item = (QuorumId, Vec<ReplicaId>)> + '_ {
         let kept = self.topics.values().flat_map(|topic| &topic.partitions);
-        let kept = kept.map(|partition| (partition.quorum, partition.replica_ids()));
-        kept.chain(self.tombstones.iter().map(|(quorum, replicas)| (*quorum, replicas.clone())))
+        let kept = kept.map(|partition| (partition.quorum, partition.members.ids().collect()));
+        let controller = std::iter::once((QuorumId::CONTROLLER, self.controller.ids().collect()));
+        kept.chain(controller)
+            .chain(self.tombstones.iter().map(|(quorum, replicas)| (*quorum, replicas.clone())))
     }
 }
 
@@ -220,9 +251,9 @@ impl Topic {
 }
 
 impl PartitionInfo {
-    /// The ids of its replicas.
+    /// The ids of the replicas that it should have.
     pub fn replica_ids(&self) -> Vec<ReplicaId> {
-        self.replicas.iter().map(|replica| replica.replica).collect()
+        self.members.replicas.iter().map(|info| info.replica).collect()
     }
 }
 

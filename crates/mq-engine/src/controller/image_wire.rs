@@ -2,8 +2,11 @@
 //!
 //! Equal images have equal bytes. `names` is not among them: it follows from the topics.
 
-use super::wire::{BrokerWire, DecodeError, FORMAT_VERSION, check_version, directory_id, topic_id};
-use super::{Image, PartitionInfo, ReplicaInfo, Topic};
+use super::wire::{
+    BrokerWire, DecodeError, FORMAT_VERSION, check_version, directory_id, health_from_wire, health_to_wire,
+    topic_id,
+};
+use super::{Image, Members, PartitionInfo, ReplicaInfo, Topic};
 use bytes::Bytes;
 use mq_types::{BrokerId, Index, PartitionId, QuorumId, ReplicaId};
 use prost::Message;
@@ -48,6 +51,9 @@ struct ImageWire {
     next_quorum: u64,
     #[prost(btree_map = "uint32, uint32", tag = "8")]
     next_allocation: BTreeMap<u32, u32>,
+    /// The controller's members; its quorum is not written.
+    #[prost(message, optional, tag = "9")]
+    controller: Option<PartitionWire>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -73,6 +79,8 @@ struct PartitionWire {
     quorum: u64,
     #[prost(message, repeated, tag = "2")]
     replicas: Vec<ReplicaWire>,
+    #[prost(uint64, repeated, tag = "3")]
+    leaving: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -81,6 +89,10 @@ struct ReplicaWire {
     replica: u64,
     #[prost(bytes = "vec", optional, tag = "2")]
     opened_in: Option<Vec<u8>>,
+    #[prost(bool, tag = "3")]
+    is_added: bool,
+    #[prost(uint32, tag = "4")]
+    health: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -106,6 +118,8 @@ impl From<&Image> for ImageWire {
             tombstones: tombstones.collect(),
             next_quorum: image.next_quorum,
             next_allocation: image.next_allocation.iter().map(|(broker, next)| (broker.0, *next)).collect(),
+            controller: (image.controller != Members::default())
+                .then(|| PartitionWire::of(QuorumId::CONTROLLER, &image.controller)),
         }
     }
 }
@@ -119,6 +133,7 @@ impl TryFrom<ImageWire> for Image {
             cluster_id: wire.cluster_id,
             next_quorum: wire.next_quorum,
             next_allocation: wire.next_allocation.into_iter().map(|(b, next)| (BrokerId(b), next)).collect(),
+            controller: wire.controller.map(Members::try_from).transpose()?.unwrap_or_default(),
             ..Image::default()
         };
         for broker in wire.brokers {
@@ -144,16 +159,34 @@ impl TryFrom<ImageWire> for Image {
     }
 }
 
+impl PartitionWire {
+    fn of(quorum: QuorumId, members: &Members) -> PartitionWire {
+        let replica = |info: &ReplicaInfo| ReplicaWire {
+            replica: info.replica.0,
+            opened_in: info.opened_in.map(|directory| directory.0.to_vec()),
+            is_added: info.is_added,
+            health: health_to_wire(info.health),
+        };
+        PartitionWire {
+            quorum: quorum.0,
+            replicas: members.replicas.iter().map(replica).collect(),
+            leaving: members.leaving.iter().map(|replica| replica.0).collect(),
+        }
+    }
+}
+
+impl TryFrom<PartitionWire> for Members {
+    type Error = DecodeError;
+
+    fn try_from(wire: PartitionWire) -> Result<Members, DecodeError> {
+        let replicas: Result<Vec<_>, _> = wire.replicas.into_iter().map(ReplicaInfo::try_from).collect();
+        Ok(Members { replicas: replicas?, leaving: wire.leaving.into_iter().map(ReplicaId).collect() })
+    }
+}
+
 impl From<&Topic> for TopicWire {
     fn from(topic: &Topic) -> TopicWire {
-        let replica = |replica: &ReplicaInfo| ReplicaWire {
-            replica: replica.replica.0,
-            opened_in: replica.opened_in.map(|directory| directory.0.to_vec()),
-        };
-        let partition = |partition: &PartitionInfo| PartitionWire {
-            quorum: partition.quorum.0,
-            replicas: partition.replicas.iter().map(replica).collect(),
-        };
+        let partition = |partition: &PartitionInfo| PartitionWire::of(partition.quorum, &partition.members);
         TopicWire {
             id: topic.id.0.to_vec(),
             name: topic.name.clone(),
@@ -171,13 +204,9 @@ impl TryFrom<TopicWire> for Topic {
     fn try_from(wire: TopicWire) -> Result<Topic, DecodeError> {
         let mut partitions = Vec::with_capacity(wire.partitions.len());
         for (id, partition) in (0..).zip(wire.partitions) {
-            let replicas: Result<Vec<_>, _> =
-                partition.replicas.into_iter().map(ReplicaInfo::try_from).collect();
-            partitions.push(PartitionInfo {
-                id: PartitionId(id),
-                quorum: QuorumId(partition.quorum),
-                replicas: replicas?,
-            });
+            let quorum = QuorumId(partition.quorum);
+            let members = Members::try_from(partition)?;
+            partitions.push(PartitionInfo { id: PartitionId(id), quorum, members });
         }
         Ok(Topic {
             id: topic_id(&wire.id)?,
@@ -195,7 +224,8 @@ impl TryFrom<ReplicaWire> for ReplicaInfo {
 
     fn try_from(wire: ReplicaWire) -> Result<ReplicaInfo, DecodeError> {
         let opened_in = wire.opened_in.map(|bytes| directory_id(&bytes)).transpose()?;
-        Ok(ReplicaInfo { replica: ReplicaId(wire.replica), opened_in })
+        let (replica, health) = (ReplicaId(wire.replica), health_from_wire(wire.health)?);
+        Ok(ReplicaInfo { replica, opened_in, is_added: wire.is_added, health })
     }
 }
 

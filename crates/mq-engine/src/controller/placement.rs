@@ -1,7 +1,7 @@
 //! Which brokers hold the replicas of new partitions.
 //!
-//! A pure function of the image: the leader asks it before it proposes, and the command carries the result. Whether
-//! a broker is up is not known here yet.
+//! A pure function of the image and of who answers: the leader asks it before it proposes, and the command carries the
+//! result.
 
 use super::Image;
 use mq_types::BrokerId;
@@ -12,13 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum PlacementError {
     /// A broker holds at most one replica of a partition.
     #[error(
-        "{replication_factor} replicas need as many brokers, and the cluster has {broker_count}; \
+        "{replication_factor} replicas need as many brokers, and the cluster has {broker_count} that answer; \
          ask for at most {broker_count}, or add brokers"
     )]
     TooFewBrokers {
         /// Replicas asked for.
         replication_factor: u32,
-        /// Brokers there are.
+        /// Brokers that answer.
         broker_count: u32,
     },
 }
@@ -27,31 +27,38 @@ pub enum PlacementError {
 ///
 /// The first replica goes to the broker that holds the fewest. Each further one goes to the rack that has the fewest
 /// replicas of this partition, since a rack fails as a whole, and there to the broker that holds the fewest. Among
-/// equals the turn goes round, so that leaders spread too.
+/// equals the turn goes round, so that leaders spread too. Nothing goes to `silent` brokers.
 ///
 /// # Errors
 /// There are too few brokers.
 pub fn place(
     image: &Image,
+    silent: &BTreeSet<BrokerId>,
     partition_count: u32,
     replication_factor: u32,
 ) -> Result<Vec<Vec<BrokerId>>, PlacementError> {
     assert!(replication_factor > 0, "a partition has a replica");
-    let broker_count = image.brokers.len() as u32;
+    let answers: BTreeMap<BrokerId, &str> = image
+        .brokers
+        .iter()
+        .filter(|(broker, _)| !silent.contains(broker))
+        .map(|(broker, info)| (*broker, info.rack.as_str()))
+        .collect();
+    let broker_count = answers.len() as u32;
     if replication_factor > broker_count {
         return Err(PlacementError::TooFewBrokers { replication_factor, broker_count });
     }
     let mut loads = loads(image);
     let turns = (image.next_quorum..).take(partition_count as usize);
-    Ok(turns.map(|turn| place_one(image, &mut loads, turn, replication_factor as usize)).collect())
+    Ok(turns.map(|turn| place_one(&answers, &mut loads, turn, replication_factor as usize)).collect())
 }
 
 /// How many replicas each broker holds, those in the trash included: they hold their disk space.
 fn loads(image: &Image) -> BTreeMap<BrokerId, usize> {
     let mut loads: BTreeMap<BrokerId, usize> = image.brokers.keys().map(|broker| (*broker, 0)).collect();
     for partition in image.topics.values().flat_map(|topic| &topic.partitions) {
-        for replica in &partition.replicas {
-            if let Some(load) = loads.get_mut(&replica.replica.broker()) {
+        for replica in partition.members.ids() {
+            if let Some(load) = loads.get_mut(&replica.broker()) {
                 *load += 1;
             }
         }
@@ -60,26 +67,25 @@ fn loads(image: &Image) -> BTreeMap<BrokerId, usize> {
 }
 
 fn place_one(
-    image: &Image,
+    answers: &BTreeMap<BrokerId, &str>,
     loads: &mut BTreeMap<BrokerId, usize>,
     turn: u64,
     replica_count: usize,
 ) -> Vec<BrokerId> {
-    let broker_count = image.brokers.len();
+    let broker_count = answers.len();
     let first = (turn % broker_count as u64) as usize;
     let mut chosen = Vec::with_capacity(replica_count);
     let mut racks: BTreeMap<&str, usize> = BTreeMap::new();
     for _ in 0..replica_count {
-        let candidates =
-            image.brokers.iter().enumerate().filter(|(_, (broker, _))| !chosen.contains(*broker));
-        let best = candidates.min_by_key(|(at, (broker, info))| {
-            let in_rack = racks.get(info.rack.as_str()).copied().unwrap_or(0);
+        let candidates = answers.iter().enumerate().filter(|(_, (broker, _))| !chosen.contains(*broker));
+        let best = candidates.min_by_key(|(at, (broker, rack))| {
+            let in_rack = racks.get(*rack).copied().unwrap_or(0);
             let wait = (at + broker_count - first) % broker_count;
             (in_rack, loads[*broker], wait)
         });
-        let (_, (broker, info)) = best.expect("there are at least as many brokers as replicas");
+        let (_, (broker, rack)) = best.expect("there are at least as many brokers as replicas");
         chosen.push(*broker);
-        *racks.entry(&info.rack).or_default() += 1;
+        *racks.entry(rack).or_default() += 1;
         *loads.entry(*broker).or_default() += 1;
     }
     let distinct: BTreeSet<&BrokerId> = chosen.iter().collect();

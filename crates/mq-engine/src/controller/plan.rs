@@ -6,9 +6,9 @@
 use super::rejection::{fewer_partitions, not_in_trash};
 use super::{Applied, Command, Image, Options, Reply, Request, Topic, TopicConfig, place};
 use crate::api;
-use mq_types::TopicId;
 use mq_types::name::check_topic_name;
-use std::collections::BTreeMap;
+use mq_types::{BrokerId, TopicId};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -21,12 +21,13 @@ pub enum Planned {
     Answer(Reply),
 }
 
-/// Plans what `request` asks for. `now_wall_ms` is only for showing what would be.
+/// Plans what `request` asks for. Nothing new goes to `silent` brokers. `now_wall_ms` is only for showing what would be.
 ///
 /// # Errors
 /// Why it cannot be done.
 pub(super) fn plan(
     image: &Image,
+    silent: &BTreeSet<BrokerId>,
     options: &Options,
     now_wall_ms: i64,
     request: Request,
@@ -43,16 +44,22 @@ pub(super) fn plan(
             let partition_count = partition_count.unwrap_or(options.partitions_default_count);
             let replication_factor = replication_factor.unwrap_or(options.replication_factor_default);
             let size = (partition_count, replication_factor);
-            (create_topic(image, options, name, topic_id, size, configs)?, validate_only)
+            (create_topic((image, silent), options, name, topic_id, size, configs)?, validate_only)
         }
         Request::AlterTopicConfigs { name, set, unset, validate_only } => {
             (alter_configs(image, options, &name, set, unset)?, validate_only)
         }
         Request::AddPartitions { name, topic_id, partition_count, validate_only } => {
-            (add_partitions(image, options, &name, topic_id, partition_count)?, validate_only)
+            (add_partitions((image, silent), options, &name, topic_id, partition_count)?, validate_only)
         }
         Request::DeleteTopic { name, topic_id, purge, validate_only } => {
             (delete_topic(image, &name, topic_id, purge)?, validate_only)
+        }
+        Request::ReassignPartition { topic, partition, brokers, validate_only } => {
+            (reassign(image, &topic, partition, brokers)?, validate_only)
+        }
+        Request::JoinBroker { broker, info } => {
+            (Planned::Command(Command::JoinBroker { broker, info }), false)
         }
         Request::RestoreTopic { topic_id } => (restore_topic(image, topic_id), false),
     };
@@ -67,6 +74,7 @@ pub(super) fn reply(applied: Applied) -> Result<Reply, api::Error> {
     match applied {
         Applied::Topic(topic) => Ok(Reply::Topic(topic)),
         Applied::Deleted => Ok(Reply::Deleted),
+        Applied::Joined(replica) => Ok(Reply::Joined { replica }),
         Applied::Noted => {
             Err(api::Error::Internal { what: "a client waits for a command that brokers send" })
         }
@@ -74,7 +82,7 @@ pub(super) fn reply(applied: Applied) -> Result<Reply, api::Error> {
 }
 
 fn create_topic(
-    image: &Image,
+    (image, silent): (&Image, &BTreeSet<BrokerId>),
     options: &Options,
     name: String,
     topic_id: TopicId,
@@ -87,7 +95,7 @@ fn create_topic(
         return Err(invalid("replication_factor", "0 replicas keep nothing; ask for at least 1"));
     }
     check_configs("configs", &configs, options)?;
-    let placement = place(image, partition_count, replication_factor)
+    let placement = place(image, silent, partition_count, replication_factor)
         .map_err(|error| invalid("replication_factor", error))?;
     Ok(Planned::Command(Command::CreateTopic { topic_id, name, configs, placement }))
 }
@@ -120,7 +128,7 @@ fn alter_configs(
 }
 
 fn add_partitions(
-    image: &Image,
+    (image, silent): (&Image, &BTreeSet<BrokerId>),
     options: &Options,
     name: &str,
     topic_id: Option<TopicId>,
@@ -136,8 +144,8 @@ fn add_partitions(
     }
     let added = partition_count - first_partition;
     check_partition_count(image, options, partition_count, added)?;
-    let placement =
-        place(image, added, topic.replication_factor).map_err(|error| invalid("partition_count", error))?;
+    let placement = place(image, silent, added, topic.replication_factor)
+        .map_err(|error| invalid("partition_count", error))?;
     Ok(Planned::Command(Command::AddPartitions { topic_id: topic.id, first_partition, placement }))
 }
 
@@ -175,6 +183,28 @@ fn restore_topic(image: &Image, topic_id: TopicId) -> Planned {
         Some(topic) if topic.deleted_at_ms.is_none() => Planned::Answer(Reply::Topic(Arc::clone(topic))),
         _ => Planned::Command(Command::RestoreTopic { topic_id }),
     }
+}
+
+fn reassign(
+    image: &Image,
+    name: &str,
+    partition: u32,
+    brokers: Vec<BrokerId>,
+) -> Result<Planned, api::Error> {
+    let topic = live_topic(image, "topic", name, None)?;
+    let unknown = || api::Error::UnknownPartition {
+        topic: name.to_owned(),
+        partition: i64::from(partition),
+        partition_count: topic.partitions.len() as u32,
+    };
+    let found = topic.partitions.get(partition as usize).ok_or_else(unknown)?;
+    if brokers.is_empty() {
+        return Err(invalid("brokers", "none is named; name at least one broker"));
+    }
+    if let Some(twice) = brokers.iter().enumerate().find(|(at, broker)| brokers[..*at].contains(broker)) {
+        return Err(invalid("brokers", format_args!("broker {} is named twice", twice.1)));
+    }
+    Ok(Planned::Command(Command::ReassignPartition { quorum: found.quorum, brokers }))
 }
 
 /// The live topic of this name; with `topic_id`, only if it is that one. `field` is what the client calls the name.

@@ -101,6 +101,30 @@ pub enum Rejection {
         /// What was asked for.
         replica: ReplicaId,
     },
+    /// No such quorum, or not any more.
+    #[error("there is no quorum {quorum}")]
+    UnknownQuorum {
+        /// What was asked for.
+        quorum: QuorumId,
+    },
+    /// A replica on this broker has not left the quorum yet.
+    #[error(
+        "an earlier replica of quorum {quorum} is still leaving broker {broker}; try again when it is gone"
+    )]
+    StillLeaving {
+        /// The quorum.
+        quorum: QuorumId,
+        /// The broker.
+        broker: BrokerId,
+    },
+    /// Only a lost replica is replaced, and only one of a partition.
+    #[error("replica {replica} of quorum {quorum} is not lost, or the controller's: it stays")]
+    NotToBeReplaced {
+        /// The quorum.
+        quorum: QuorumId,
+        /// The replica.
+        replica: ReplicaId,
+    },
     /// A replica lives in one directory for ever: what lies elsewhere under its id is not what was acknowledged.
     #[error("replica {replica} was opened in directory {opened_in}, not {asked}")]
     OpenedElsewhere {
@@ -115,6 +139,9 @@ pub enum Rejection {
 
 /// When to try again after two changes of one topic met, in ms: they were both in flight, and one is done now.
 const RETRY_AFTER_MEETING_MS: u32 = 10;
+
+/// When to try again while a replica leaves, in ms: it may have much to hand over first.
+const RETRY_AFTER_MOVING_MS: u32 = 1_000;
 
 impl From<Rejection> for api::Error {
     fn from(rejection: Rejection) -> api::Error {
@@ -131,6 +158,10 @@ impl From<Rejection> for api::Error {
             Rejection::PartitionCountChanged { name, found, wanted, .. } => {
                 fewer_partitions(&name, found, wanted)
             }
+            Rejection::StillLeaving { broker, .. } => api::Error::Overloaded {
+                what: format!("is still moving another replica of this partition off broker {broker}"),
+                retry_after_ms: RETRY_AFTER_MOVING_MS,
+            },
             Rejection::Restored { name, topic_id } => not_in_trash(&name, topic_id),
             Rejection::UnknownBroker { broker } => api::Error::UnknownBroker { broker: i64::from(broker.0) },
             Rejection::TopicIdTaken { .. } => {
@@ -143,6 +174,8 @@ impl From<Rejection> for api::Error {
             | Rejection::NoClusterId
             | Rejection::BrokerIdZero
             | Rejection::UnknownReplica { .. }
+            | Rejection::UnknownQuorum { .. }
+            | Rejection::NotToBeReplaced { .. }
             | Rejection::OpenedElsewhere { .. } => internal("a client waits for a command that brokers send"),
         }
     }

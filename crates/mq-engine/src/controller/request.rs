@@ -1,7 +1,7 @@
 //! What can be asked of the controller, and what it answers.
 
-use super::Topic;
-use mq_types::TopicId;
+use super::{BrokerInfo, Topic};
+use mq_types::{BrokerId, ReplicaId, TopicId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -56,6 +56,24 @@ pub enum Request {
         /// Check only.
         validate_only: bool,
     },
+    /// Move a partition's replicas to these brokers.
+    ReassignPartition {
+        /// The topic's name.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The brokers, the preferred leader's first.
+        brokers: Vec<BrokerId>,
+        /// Check only.
+        validate_only: bool,
+    },
+    /// A broker wants to take part. Asked by its shell ([`crate::Effect::Join`]).
+    JoinBroker {
+        /// Its id.
+        broker: BrokerId,
+        /// The rest.
+        info: BrokerInfo,
+    },
     /// Bring a topic back from the trash.
     RestoreTopic {
         /// Its id.
@@ -70,4 +88,9 @@ pub enum Reply {
     Topic(Arc<Topic>),
     /// The topic is in the trash, or gone.
     Deleted,
+    /// The broker takes part with this replica of quorum 0 ([`crate::Input::Joined`]).
+    Joined {
+        /// The replica.
+        replica: ReplicaId,
+    },
 }

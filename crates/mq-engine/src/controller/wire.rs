@@ -2,7 +2,7 @@
 //!
 //! Both are protobuf: tags are never renumbered or reused, and fields that hold a default value take no room.
 
-use super::{BrokerInfo, image::Inconsistent};
+use super::{BrokerInfo, Health, image::Inconsistent};
 use mq_types::{BrokerId, DirectoryId, TopicId};
 
 /// The version of both layouts. Raised when a reader of this version would misunderstand what is written.
@@ -60,6 +60,23 @@ pub(super) fn topic_id(bytes: &[u8]) -> Result<TopicId, DecodeError> {
 pub(super) fn directory_id(bytes: &[u8]) -> Result<DirectoryId, DecodeError> {
     DirectoryId::from_slice(bytes)
         .ok_or(DecodeError::IdLength { field: "directory id", length_bytes: bytes.len() })
+}
+
+pub(super) fn health_to_wire(health: Health) -> u32 {
+    match health {
+        Health::Sound => 0,
+        Health::Damaged => 1,
+        Health::Lost => 2,
+    }
+}
+
+pub(super) fn health_from_wire(number: u32) -> Result<Health, DecodeError> {
+    match number {
+        0 => Ok(Health::Sound),
+        1 => Ok(Health::Damaged),
+        2 => Ok(Health::Lost),
+        _ => Err(DecodeError::Missing { field: "the health of a replica" }),
+    }
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

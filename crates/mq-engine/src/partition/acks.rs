@@ -72,6 +72,11 @@ impl Tickets {
         while let Some(ticket) = self.sync.pop_front_if(|ticket| ticket.index <= last_index) {
             released.push(ticket);
         }
+        if mq_types::planted!("ack_when_the_leader_has_it") {
+            while let Some(ticket) = self.commit.pop_front_if(|ticket| ticket.index <= last_index) {
+                released.push(ticket);
+            }
+        }
         released
     }
 

@@ -19,7 +19,7 @@ use crate::turn::Turn;
 use crate::writes::Writes;
 use crate::{Event, RequestId, View, WriteNumber, api};
 use acks::{Subject, Ticket, Tickets};
-use mq_types::persist::{Standing, Trim};
+use mq_types::persist::{Standing, Start, Trim};
 use mq_types::{Body, EntryMeta, Index, Offset};
 use reads::ReadIndexes;
 
@@ -96,7 +96,12 @@ impl Partition {
 
     /// The read index to ask Raft for, if one was asked for in this turn.
     pub(crate) fn read_index_to_ask(&mut self, now_ms: u64) -> Option<u64> {
-        self.reads.ask(now_ms)
+        let context = self.reads.ask(now_ms);
+        if let Some(context) = context.filter(|_| mq_types::planted!("read_index_unconfirmed")) {
+            self.reads.confirm(context, Index(0));
+            return None;
+        }
+        context
     }
 
     /// Time has passed: the read indexes to ask Raft for again.
@@ -158,7 +163,7 @@ impl Partition {
             _ => None,
         };
         let Some(ticket) = self.tickets.committed(meta) else { return };
-        if ticket.term != meta.term {
+        if ticket.term != meta.term && !mq_types::planted!("ticket_without_term") {
             // Another leader's entry stands there: ours was certainly not appended.
             turn.reply(ticket.id, Err(turn.not_leader(here.role)));
             return;
@@ -187,11 +192,27 @@ impl Partition {
         if offset <= self.log_start {
             return None;
         }
+        let offset =
+            if mq_types::planted!("replicas_trim_differently") && here.replica.broker().0.is_multiple_of(2) {
+                Offset(offset.0 + 1).min(self.high_watermark)
+            } else {
+                offset
+            };
         self.log_start = offset;
         let number = writes.settle_with_next(index);
         writes.due().trim = Some(Trim::Offset(offset));
         turn.event(Event::Trimmed { quorum: here.quorum, log_start: offset });
         Some(number)
+    }
+
+    /// The log begins anew here: everything before is committed, and not kept.
+    pub(crate) fn restored(&mut self, start: &Start) {
+        if mq_types::planted!("start_snapshot_ignores_log_start") {
+            self.high_watermark = self.high_watermark.max(start.base_offset);
+            return;
+        }
+        self.log_start = self.log_start.max(start.log_start);
+        self.high_watermark = self.high_watermark.max(start.base_offset).max(self.log_start);
     }
 
     /// A write is durable: deletions that waited for it are done.
@@ -214,6 +235,10 @@ impl Partition {
         }
         let leads = here.role.role == mq_raft::Role::Leader;
         for ticket in self.tickets.abandoned(leads.then_some(here.role.term)) {
+            if mq_types::planted!("unknown_outcome_called_failure") {
+                turn.reply(ticket.id, Err(turn.not_leader(here.role)));
+                continue;
+            }
             let why = "this replica stopped leading before the records were committed";
             turn.reply(ticket.id, Err(api::Error::OutcomeUnknown { why }));
         }
@@ -225,6 +250,7 @@ impl Partition {
 
     fn view(&self, here: &Standpoint, segments: &Segments) -> View {
         let read_only = here.is_sole_voter && matches!(here.standing, Standing::Lost(_));
+        let uncommitted = segments.list().last().map_or(self.high_watermark, |active| active.end_offset);
         View {
             replica: here.replica,
             leader: if read_only { Some(here.replica) } else { here.role.leader },
@@ -232,7 +258,11 @@ impl Partition {
             serving: here.serving || read_only,
             standing: here.standing,
             log_start: self.log_start,
-            high_watermark: self.high_watermark,
+            high_watermark: if mq_types::planted!("reads_see_uncommitted") {
+                self.high_watermark.max(uncommitted)
+            } else {
+                self.high_watermark
+            },
             size_bytes: segments.size_bytes(),
         }
     }

@@ -1,10 +1,11 @@
 //! What a replica does in a turn: propose what was asked for, carry out what Raft wants done, tell those who wait.
 
+use super::membership::is_sole_voter;
 use super::{Phase, Replica, Serves, Stamper};
 use crate::turn::Turn;
 use crate::{Effect, Event, ReadId};
-use mq_raft::{Committed, Role, RoleChange, Work};
-use mq_types::{Body, ReplicaId};
+use mq_raft::{Committed, MembershipChange, Role, RoleChange, Work};
+use mq_types::{Body, EntryMeta, ReplicaId};
 
 /// Works that one member may want done in one turn, in works; more is a loop that does not end.
 const WORKS_PER_TURN_MAX: usize = 1_000_000;
@@ -80,6 +81,10 @@ impl Replica {
     /// One work, in Raft's order.
     fn carry_out(&mut self, work: Work, turn: &mut Turn) {
         if let Some(persist) = work.persist {
+            if let Some(first) = persist.entries.first() {
+                // What gives way now was never committed, so never applied either.
+                self.opened_with.1 = self.opened_with.1.min(first.index.previous());
+            }
             turn.push(self.writes.give(persist, self.applied));
         }
         turn.send(work.send_now);
@@ -98,6 +103,19 @@ impl Replica {
         }
         if !work.committed.is_empty() {
             self.apply(&work.committed, turn);
+        }
+        if let Some(change) = work.membership {
+            assert!(
+                self.membership_write.is_none(),
+                "one change of the members takes effect after the other"
+            );
+            if !mq_types::planted!("members_change_unrecorded") {
+                self.writes.change_members(change.membership.clone());
+            }
+            self.membership_write = Some(change);
+            if mq_types::planted!("members_change_unrecorded") {
+                self.members_changed(turn);
+            }
         }
         if let Some(role) = work.role {
             self.role_changed(role, turn);
@@ -118,25 +136,31 @@ impl Replica {
                 "entries of quorum {} are applied in order",
                 self.quorum
             );
-            assert!(
-                !matches!(entry.body, Some(Body::Membership(_))),
-                "entry {} of quorum {} changes the members, which this version cannot",
-                meta.index,
-                self.quorum
-            );
-            (self.applied, self.applied_term) = (meta.index, meta.term);
-            let here = self.here();
-            match &mut self.serves {
-                Serves::Partition(partition) => {
-                    let body = entry.body.as_ref();
-                    partition.apply(meta, body, &here, &mut self.writes, turn);
-                }
-                Serves::Controller(seat) => seat.apply(meta, entry.body.as_ref(), turn),
-            }
+            self.apply_one(meta, entry.body.as_ref(), turn);
         }
         if let Some(member) = &mut self.member {
             member.applied(self.applied);
         }
+    }
+
+    fn apply_one(&mut self, meta: &EntryMeta, body: Option<&Body>, turn: &mut Turn) {
+        (self.applied, self.applied_term) = (meta.index, meta.term);
+        let here = self.here();
+        match &mut self.serves {
+            Serves::Partition(partition) => partition.apply(meta, body, &here, &mut self.writes, turn),
+            Serves::Controller(seat) => seat.apply(meta, body, turn),
+        }
+    }
+
+    /// The record of a change of the members is durable: it takes effect.
+    pub(super) fn members_changed(&mut self, turn: &mut Turn) {
+        let Some(MembershipChange { meta, membership }) = self.membership_write.take() else { return };
+        let Some(member) = &mut self.member else { return };
+        member.membership_applied();
+        self.is_sole_voter = is_sole_voter(&membership, self.replica);
+        self.apply_one(&meta, None, turn);
+        let (quorum, voters, learners) = (self.quorum, membership.voters, membership.learners);
+        turn.event(Event::MembersChanged { quorum, voters, learners });
     }
 
     fn role_changed(&mut self, change: RoleChange, turn: &mut Turn) {

@@ -5,7 +5,7 @@
 use crate::disk::Disk;
 use crate::shell::{Broker, DIRECTORY, base_offset, options, produced};
 use mq_engine::api::{Acks, Durability, Error, Reply, Request};
-use mq_engine::controller::{BrokerInfo, Command, Image, PartitionInfo, ReplicaInfo, Topic};
+use mq_engine::controller::{BrokerInfo, Command, Health, Image, Members, PartitionInfo, ReplicaInfo, Topic};
 use mq_engine::{Event, Input, RequestId};
 use mq_types::message::MessageKind;
 use mq_types::{BrokerId, Index, Offset, PartitionId, QuorumId, ReplicaId, TopicId};
@@ -23,9 +23,14 @@ struct Cluster {
 
 impl Cluster {
     fn start() -> Cluster {
-        let replica = |broker| ReplicaInfo { replica: ReplicaId::new(BrokerId(broker), 2), opened_in: None };
-        let partition =
-            PartitionInfo { id: PartitionId(0), quorum: QUORUM, replicas: (1..=3).map(replica).collect() };
+        let replica = |broker| ReplicaInfo {
+            replica: ReplicaId::new(BrokerId(broker), 2),
+            opened_in: None,
+            is_added: false,
+            health: Health::Sound,
+        };
+        let members = Members { replicas: (1..=3).map(replica).collect(), leaving: Vec::new() };
+        let partition = PartitionInfo { id: PartitionId(0), quorum: QUORUM, members };
         let topic = Topic {
             id: TopicId([1; 16]),
             name: "a".to_owned(),
@@ -101,7 +106,7 @@ impl Cluster {
             for command in std::mem::take(&mut broker.commands) {
                 let Command::OpenReplica { replica, directory, .. } = command else { continue };
                 let topic = Arc::make_mut(self.image.topics.values_mut().next().expect("one topic"));
-                let replicas = &mut topic.partitions[0].replicas;
+                let replicas = &mut topic.partitions[0].members.replicas;
                 replicas
                     .iter_mut()
                     .find(|info| info.replica == replica)

@@ -148,10 +148,13 @@ impl Stored {
             if !goes || last > self.commit {
                 break;
             }
-            let term = self.entry(last).map_or(self.start.prev_term, |entry| entry.term);
+            let before = self.entry(last);
+            let term = before.map_or(self.start.prev_term, |entry| entry.term);
+            let time = before.map_or(self.start.prev_appended_at_ms, |entry| entry.appended_at_ms);
             self.start = Start {
                 prev_index: last,
                 prev_term: term,
+                prev_appended_at_ms: time,
                 base_offset: end_offset,
                 log_start: self.start.log_start.max(end_offset),
             };
@@ -218,7 +221,10 @@ impl Stored {
             term_runs,
             last_index: self.last_index(),
             next_offset: self.end_offset(self.last_index()),
-            last_appended_at_ms: self.entries.last().map_or(0, |entry| entry.appended_at_ms),
+            last_appended_at_ms: self
+                .entries
+                .last()
+                .map_or(self.start.prev_appended_at_ms, |entry| entry.appended_at_ms),
             commit: self.commit,
             high_watermark: self.end_offset(self.commit),
             snapshot: self.snapshot.clone(),

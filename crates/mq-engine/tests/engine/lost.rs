@@ -24,7 +24,7 @@ fn bound_elsewhere(broker: &Broker, quorum: QuorumId) -> Arc<Image> {
     let topic = Arc::make_mut(image.topics.values_mut().next().expect("one topic"));
     let partition =
         topic.partitions.iter_mut().find(|partition| partition.quorum == quorum).expect("it is there");
-    partition.replicas[0].opened_in = Some(DirectoryId([9; 16]));
+    partition.members.replicas[0].opened_in = Some(DirectoryId([9; 16]));
     Arc::new(image)
 }
 
@@ -45,6 +45,7 @@ pub(crate) fn heartbeat_beyond(quorum: QuorumId, to: ReplicaId) -> Message {
         reject_hint: Index(0),
         context: bytes::Bytes::new(),
         priority: 0,
+        start: None,
     }
 }
 

@@ -64,6 +64,8 @@ pub(crate) struct Broker {
     pub(crate) events: Vec<Event>,
     pub(crate) sent: Vec<Message>,
     pub(crate) commands: Vec<Command>,
+    /// How often it asked to take part.
+    pub(crate) joins: Vec<BrokerInfo>,
     pub(crate) image: Arc<Image>,
     /// Commands are given to shard 0, as a broker's shell does.
     pub(crate) routes_commands: bool,
@@ -133,6 +135,7 @@ impl Broker {
             events: Vec::new(),
             sent: Vec::new(),
             commands: Vec::new(),
+            joins: Vec::new(),
             image: Arc::new(Image::default()),
             routes_commands: true,
             failed: None,
@@ -200,7 +203,14 @@ impl Broker {
                     self.views.remove(&quorum);
                 }
                 Effect::Event(event) => self.events.push(event),
-                Effect::Read { .. } => panic!("nobody is far behind here"),
+                Effect::Join(info) => self.joins.push(info),
+                Effect::Read { quorum, replica, read, from, until, size_bytes_max } => {
+                    let shard = &mut self.shards[shard];
+                    let log = shard.log.as_ref().expect("nobody is far behind without a real log");
+                    let reader = log.reader(quorum).filter(|reader| reader.replica() == replica);
+                    let entries = reader.and_then(|reader| reader.entries(from, until, size_bytes_max).ok());
+                    shard.inputs.push(Input::EntriesRead { quorum, replica, read, entries });
+                }
             }
         }
     }

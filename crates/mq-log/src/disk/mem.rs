@@ -4,7 +4,8 @@
 //!
 //! * **Crash of the machine** ([`Crash::Machine`]): of every 512-byte block written since the file's last sync, any
 //!   version may survive, chosen by the seed; the length is any that the file has had since. Of every name changed
-//!   since its directory's last sync, any version may survive, each name by itself.
+//!   since its directory's last sync, any version may survive, each name by itself. What a crash could lose is told by
+//!   [`MemDisk::unsynced`]; [`MemDisk::crash_keeping`] keeps exactly what is chosen of it.
 //! * **Crash of the process** ([`Crash::Process`]): nothing is lost. What was not synced is readable, and still not
 //!   durable: a crash of the machine right after it loses it.
 //! * **A failed sync** ([`Fault::Io`] at a sync): what was to be synced stays readable and will never be durable; a
@@ -20,25 +21,11 @@
 use super::mem_dir::Directory;
 use super::mem_file::Content;
 use super::{DirEntry, Disk, DiskFile};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::ops::{Deref, Range};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// What crashes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crash {
-    /// The process alone.
-    Process,
-    /// The machine; the seed chooses what survives of the unsynced.
-    Machine {
-        /// The seed.
-        seed: u64,
-    },
-}
 
 /// What happens to one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,32 +41,32 @@ pub enum Fault {
 /// The in-memory disk; clones are the same disk.
 #[derive(Clone, Debug)]
 pub struct MemDisk {
-    shared: Arc<Mutex<Shared>>,
-    life: u64,
+    pub(super) shared: Arc<Mutex<Shared>>,
+    pub(super) life: u64,
 }
 
 #[derive(Debug)]
-struct Shared {
-    nodes: BTreeMap<u64, Node>,
+pub(super) struct Shared {
+    pub(super) nodes: BTreeMap<u64, Node>,
     next_node: u64,
     /// Counts the crashes; handles of an earlier life are dead.
-    life: u64,
+    pub(super) life: u64,
     /// Operations so far that change or sync something.
     operations: u64,
     reads: u64,
-    faults: BTreeMap<u64, Fault>,
-    read_faults: BTreeSet<u64>,
-    stopped: bool,
+    pub(super) faults: BTreeMap<u64, Fault>,
+    pub(super) read_faults: BTreeSet<u64>,
+    pub(super) stopped: bool,
     capacity_bytes: u64,
 }
 
 #[derive(Clone, Debug)]
-enum Node {
+pub(super) enum Node {
     File(Content),
     Dir(Directory),
 }
 
-const ROOT: u64 = 0;
+pub(super) const ROOT: u64 = 0;
 
 impl Default for MemDisk {
     fn default() -> MemDisk {
@@ -102,26 +89,6 @@ impl MemDisk {
             capacity_bytes: u64::MAX,
         };
         MemDisk { shared: Arc::new(Mutex::new(shared)), life: 0 }
-    }
-
-    /// Crashes; returns the disk as the next process finds it. All planned faults are forgotten.
-    pub fn crash(&self, crash: Crash) -> MemDisk {
-        let mut shared = self.lock();
-        if let Crash::Machine { seed } = crash {
-            let mut random = ChaCha8Rng::seed_from_u64(seed);
-            for node in shared.nodes.values_mut() {
-                match node {
-                    Node::File(content) => content.crash(&mut random),
-                    Node::Dir(directory) => directory.crash(&mut random),
-                }
-            }
-            shared.remove_unreachable();
-        }
-        shared.life += 1;
-        shared.stopped = false;
-        shared.faults.clear();
-        shared.read_faults.clear();
-        MemDisk { shared: self.shared.clone(), life: shared.life }
     }
 
     /// An independent copy with the same contents, readable and durable.
@@ -151,9 +118,21 @@ impl MemDisk {
         self.lock().faults.insert(operation, fault);
     }
 
+    /// Forgets all planned faults. What has stopped stays so until the crash.
+    pub fn forget_faults(&self) {
+        let mut shared = self.lock();
+        shared.faults.clear();
+        shared.read_faults.clear();
+    }
+
     /// Plans an error for the read with this number (the first one ever is 0).
     pub fn plan_read_error(&self, read: u64) {
         self.lock().read_faults.insert(read);
+    }
+
+    /// The space that all files together take.
+    pub fn space_bytes(&self) -> u64 {
+        self.lock().space_bytes()
     }
 
     /// Limits what all files together may take.
@@ -174,7 +153,7 @@ impl MemDisk {
         self.damage(path, |bytes| bytes[(bit / 8) as usize] ^= 1 << (bit % 8))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shared> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -230,6 +209,11 @@ impl Shared {
         Ok(())
     }
 
+    /// The number of the operation that is being carried out.
+    fn operation(&self) -> u64 {
+        self.operations - 1
+    }
+
     fn find(&self, path: &Path) -> io::Result<u64> {
         let mut node = ROOT;
         for part in path.components() {
@@ -264,12 +248,12 @@ impl Shared {
     }
 
     fn make(&mut self, path: &Path, new: Node) -> io::Result<u64> {
-        let node = self.next_node;
+        let (node, operation) = (self.next_node, self.operation());
         let (directory, name) = self.parent(path)?;
         if directory.entries.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        directory.set(name, Some(node));
+        directory.set(name, Some(node), operation);
         self.next_node += 1;
         self.nodes.insert(node, new);
         Ok(node)
@@ -299,18 +283,6 @@ impl Shared {
         }
         Ok(())
     }
-
-    /// Forgets what no name leads to; a directory that two names lead to keeps the first.
-    fn remove_unreachable(&mut self) {
-        let mut reached = BTreeSet::from([ROOT]);
-        let mut open = vec![ROOT];
-        while let Some(node) = open.pop() {
-            let Some(Node::Dir(directory)) = self.nodes.get_mut(&node) else { continue };
-            directory.entries.retain(|_, child| reached.insert(*child));
-            open.extend(directory.entries.values());
-        }
-        self.nodes.retain(|node, _| reached.contains(node));
-    }
 }
 
 impl Disk for MemDisk {
@@ -330,14 +302,14 @@ impl Disk for MemDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut shared = self.to_change_whole()?;
-        let node = shared.find(from)?;
+        let (node, operation) = (shared.find(from)?, shared.operation());
         if shared.directory(to).is_ok_and(|directory| !directory.entries.is_empty()) {
             return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
         let (directory, name) = shared.parent(to)?;
-        directory.set(name, Some(node));
+        directory.set(name, Some(node), operation);
         let (directory, name) = shared.parent(from)?;
-        directory.set(name, None);
+        directory.set(name, None, operation);
         Ok(())
     }
 
@@ -345,8 +317,9 @@ impl Disk for MemDisk {
         let mut shared = self.to_change_whole()?;
         let node = shared.find(path)?;
         shared.content(node)?;
+        let operation = shared.operation();
         let (directory, name) = shared.parent(path)?;
-        directory.set(name, None);
+        directory.set(name, None, operation);
         Ok(())
     }
 
@@ -367,8 +340,9 @@ impl Disk for MemDisk {
         if !shared.directory(directory)?.entries.is_empty() {
             return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
+        let operation = shared.operation();
         let (parent, name) = shared.parent(directory)?;
-        parent.set(name, None);
+        parent.set(name, None, operation);
         Ok(())
     }
 
@@ -410,7 +384,8 @@ impl DiskFile for MemFile {
     }
 
     fn write_at(&self, position: u64, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
-        let mut bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let mut bytes = Vec::with_capacity(slices.iter().map(|slice| slice.len()).sum());
+        slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
         let (mut shared, number, fault) = self.disk.to_change()?;
         if fault != Some(Fault::Full) {
             shared.check_space(self.node, position + bytes.len() as u64)?;
@@ -421,7 +396,7 @@ impl DiskFile for MemFile {
             None => {}
         }
         if !bytes.is_empty() {
-            shared.content(self.node)?.write(position as usize, bytes);
+            shared.content(self.node)?.write(position as usize, bytes, number);
         }
         fault.map_or(Ok(()), |fault| Err(error_of(fault)))
     }
@@ -445,7 +420,9 @@ impl DiskFile for MemFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.to_change_whole()?.content(self.node)?.set_len(len as usize);
+        let mut shared = self.disk.to_change_whole()?;
+        let operation = shared.operation();
+        shared.content(self.node)?.set_len(len as usize, operation);
         Ok(())
     }
 

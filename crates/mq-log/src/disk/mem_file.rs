@@ -1,9 +1,8 @@
 //! What one file of the in-memory disk holds: what is readable, what is durable, and what lies between.
 //!
-//! It knows nothing of names, operations or faults; [`super::MemDisk`] does.
+//! It knows nothing of names or faults; [`super::MemDisk`] does.
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::Rng;
+use super::mem_crash::Part;
 use std::collections::BTreeMap;
 
 /// A crash of the machine tears writes at multiples of this many bytes (a sector).
@@ -11,7 +10,14 @@ pub(super) const BLOCK_BYTES: usize = 512;
 
 /// A change that is readable and not durable.
 #[derive(Clone, Debug)]
-enum Pending {
+struct Pending {
+    /// The operation that made it.
+    operation: u64,
+    change: Change,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
     /// These bytes at this position.
     Write { position: usize, bytes: Vec<u8> },
     /// This length.
@@ -41,18 +47,18 @@ impl Content {
         self.allocated.max(self.readable.len() as u64)
     }
 
-    pub(super) fn write(&mut self, position: usize, bytes: Vec<u8>) {
+    pub(super) fn write(&mut self, position: usize, bytes: Vec<u8>, operation: u64) {
         apply_write(&mut self.readable, position, &bytes);
-        self.pending.push(Pending::Write { position, bytes });
+        self.pending.push(Pending { operation, change: Change::Write { position, bytes } });
     }
 
-    pub(super) fn set_len(&mut self, len: usize) {
+    pub(super) fn set_len(&mut self, len: usize, operation: u64) {
         if len < self.readable.len() {
             // Blocks that are cut off and written again start from zeros, whichever of their versions survives.
             let bytes = vec![0; self.readable.len() - len];
-            self.pending.push(Pending::Write { position: len, bytes });
+            self.pending.push(Pending { operation, change: Change::Write { position: len, bytes } });
         }
-        self.pending.push(Pending::Length(len));
+        self.pending.push(Pending { operation, change: Change::Length(len) });
         self.readable.resize(len, 0);
         self.allocated = len as u64;
     }
@@ -77,31 +83,44 @@ impl Content {
         apply(&mut self.readable, &self.pending);
     }
 
-    /// The machine crashes: of every block, any version since the last sync may be the one on disk; the length is
-    /// any that the file has had since.
-    pub(super) fn crash(&mut self, random: &mut ChaCha8Rng) {
-        let pending = std::mem::take(&mut self.pending);
-        let mut lengths = vec![self.durable.len()];
-        let mut versions: BTreeMap<usize, Vec<(usize, Vec<u8>)>> = BTreeMap::new();
-        for change in &pending {
-            match change {
-                Pending::Length(len) => lengths.push(*len),
-                Pending::Write { position, bytes } => {
-                    let len_before = *lengths.last().expect("it begins with one");
-                    lengths.push(len_before.max(position + bytes.len()));
-                    for (at, piece) in pieces(*position, bytes) {
-                        versions.entry(at / BLOCK_BYTES).or_default().push((at, piece.to_vec()));
-                    }
+    /// Tells every change that is not durable: operation, part, version. What changes nothing is left out.
+    pub(super) fn unsynced(&self, tell: &mut dyn FnMut(u64, Part, usize)) {
+        let versions = Versions::of(&self.pending, self.durable.len());
+        for (block, pieces) in &versions.blocks {
+            let from = block * BLOCK_BYTES;
+            let durable = self.durable.get(from..).unwrap_or_default();
+            let mut bytes = durable[..durable.len().min(BLOCK_BYTES)].to_vec();
+            bytes.resize(BLOCK_BYTES, 0);
+            for (at, piece) in pieces.iter().enumerate() {
+                let before = &mut bytes[piece.position - from..][..piece.bytes.len()];
+                if before != piece.bytes {
+                    before.copy_from_slice(piece.bytes);
+                    tell(piece.operation, Part::Block(*block), at + 1);
                 }
             }
         }
-        for pieces in versions.into_values() {
-            let kept = random.next_u32() as usize % (pieces.len() + 1);
-            for (at, piece) in pieces.into_iter().take(kept) {
-                apply_write(&mut self.durable, at, &piece);
+        let mut before = self.durable.len();
+        for (at, (operation, len)) in versions.lengths.iter().enumerate() {
+            if *len != before {
+                tell(*operation, Part::Length, at + 1);
+            }
+            before = *len;
+        }
+    }
+
+    /// The machine crashes: of every block, any version since the last sync may be the one on disk; the length is
+    /// any that the file has had since.
+    pub(super) fn crash(&mut self, choose: &mut dyn FnMut(Part, usize) -> usize) {
+        let pending = std::mem::take(&mut self.pending);
+        let versions = Versions::of(&pending, self.durable.len());
+        for (block, pieces) in versions.blocks {
+            let kept = choose(Part::Block(block), pieces.len());
+            for piece in pieces.into_iter().take(kept) {
+                apply_write(&mut self.durable, piece.position, piece.bytes);
             }
         }
-        let len = lengths[random.next_u32() as usize % lengths.len()];
+        let kept = choose(Part::Length, versions.lengths.len());
+        let len = kept.checked_sub(1).map_or(versions.durable_len, |last| versions.lengths[last].1);
         self.durable.resize(len, 0);
         self.readable = self.durable.clone();
     }
@@ -115,11 +134,48 @@ impl Content {
     }
 }
 
+/// What one write changes of one block.
+struct Piece<'a> {
+    operation: u64,
+    position: usize,
+    bytes: &'a [u8],
+}
+
+/// What a crash may find of a file.
+struct Versions<'a> {
+    /// The writes to each block, in order.
+    blocks: BTreeMap<usize, Vec<Piece<'a>>>,
+    durable_len: usize,
+    /// The lengths since: operation, length.
+    lengths: Vec<(u64, usize)>,
+}
+
+impl Versions<'_> {
+    fn of(pending: &[Pending], durable_len: usize) -> Versions<'_> {
+        let mut versions = Versions { blocks: BTreeMap::new(), durable_len, lengths: Vec::new() };
+        let mut len = durable_len;
+        for Pending { operation, change } in pending {
+            match change {
+                Change::Length(new) => len = *new,
+                Change::Write { position, bytes } => {
+                    len = len.max(position + bytes.len());
+                    for (position, bytes) in pieces(*position, bytes) {
+                        let block = versions.blocks.entry(position / BLOCK_BYTES).or_default();
+                        block.push(Piece { operation: *operation, position, bytes });
+                    }
+                }
+            }
+            versions.lengths.push((*operation, len));
+        }
+        versions
+    }
+}
+
 fn apply(bytes: &mut Vec<u8>, pending: &[Pending]) {
-    for change in pending {
+    for Pending { change, .. } in pending {
         match change {
-            Pending::Write { position, bytes: written } => apply_write(bytes, *position, written),
-            Pending::Length(len) => bytes.resize(*len, 0),
+            Change::Write { position, bytes: written } => apply_write(bytes, *position, written),
+            Change::Length(len) => bytes.resize(*len, 0),
         }
     }
 }

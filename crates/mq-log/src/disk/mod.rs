@@ -16,11 +16,13 @@
 //! Paths are relative to the disk's root.
 
 mod mem;
+mod mem_crash;
 mod mem_dir;
 mod mem_file;
 mod os;
 
-pub use mem::{Crash, Fault, MemDisk, MemFile, MemMap};
+pub use mem::{Fault, MemDisk, MemFile, MemMap};
+pub use mem_crash::{Crash, Part, Unsynced};
 pub use os::{OsDisk, OsFile, OsMap};
 
 use std::fmt::Debug;

@@ -111,7 +111,7 @@ impl<F: DiskFile> CutPoint<F> {
                 index: start.prev_index,
                 term: start.prev_term,
                 end_offset: start.base_offset,
-                appended_at_ms: 0,
+                appended_at_ms: start.prev_appended_at_ms,
             },
             runs: TermRuns::starting_at(start.prev_index, start.prev_term, start.base_offset),
             commit: start.prev_index,
@@ -132,6 +132,7 @@ impl<F: DiskFile> CutPoint<F> {
         self.start = Start {
             prev_index: self.previous.index,
             prev_term: self.previous.term,
+            prev_appended_at_ms: self.previous.appended_at_ms,
             base_offset: self.start.log_start,
             log_start: self.start.log_start,
         };
@@ -177,9 +178,9 @@ impl<F: DiskFile> CutPoint<F> {
         let last_index = self.last_index();
         let snapshot_index = state.snapshot_index.unwrap_or(Index(0));
         let mut gone = Gone {
-            last_index: evidence.unwrap_or(Index(0)).max(state.membership.conf_index).max(snapshot_index),
+            last_index: evidence.unwrap_or(Index(0)).max(state.recorded_index()).max(snapshot_index),
             end_offset: self.next_offset(),
-            commit: state.membership.conf_index.max(snapshot_index).max(self.commit),
+            commit: state.recorded_index().max(snapshot_index).max(self.commit),
             term: state.vote.term,
         };
         for listed in &state.segments {

@@ -6,48 +6,56 @@
 //!   where a sole voter elects itself, and after a crash the same term could then be led twice.
 
 use super::{Flight, Member};
-use crate::convert;
+use crate::options::COMMITTED_ENTRIES_PER_WORK_MAX;
 use crate::work::{Committed, Persist, ReadIndex, Role, RoleChange, SendAfterPersist, Work};
+use crate::{convert, membership};
 use mq_types::persist::Vote;
-use mq_types::{Entry, EntryKind, Index, Message, Term};
+use mq_types::{Body, Entry, EntryKind, Index, Message, Term};
 use raft::{ReadState, Ready, StateRole, eraftpb};
 
 impl Member {
     /// Whether [`Member::take_work`] would give any.
     pub fn has_work(&self) -> bool {
-        self.node.has_ready() || self.node.store().has_reads()
+        let has_ready = self.node.has_ready() && !self.is_restore_in_flight();
+        has_ready || self.node.store().has_reads() || self.can_hand_out()
     }
 
     /// Takes what is to be done now; to be called until it is empty. Work may follow from any input, and from work
     /// itself: one call hands over a bounded number of committed entries.
     pub fn take_work(&mut self) -> Work {
         let mut work = Work::default();
-        if self.node.has_ready() {
+        if self.node.has_ready() && !self.is_restore_in_flight() {
             let ready = self.node.ready();
             self.carry_out(ready, &mut work);
         }
         work.read = self.node.mut_store().take_reads();
+        self.hand_out(&mut work);
         work
     }
 
     /// Until the library has its ready back, nothing else may be asked of it.
     fn carry_out(&mut self, mut ready: Ready, work: &mut Work) {
-        assert!(ready.snapshot().is_empty(), "a snapshot was accepted although none is ever offered");
         let number = ready.number();
         let leads = self.is_leader();
+        let restore = self.begin_restore(&ready);
         let entries = self.absorb(&ready.take_entries());
+        assert!(restore.is_none() || entries.is_empty(), "nothing is heeded after a start snapshot");
         let vote = self.current_vote();
         assert!(vote.term >= self.written.term, "the term falls from {} to {}", self.written.term, vote.term);
         let messages = if leads { ready.take_messages() } else { ready.take_persisted_messages() };
-        work.committed = self.hand_out(&ready.take_committed_entries());
+        self.note_committed(&ready.take_committed_entries());
         work.read_indexes = self.own_reads(&ready.take_read_states());
         self.node.advance_append_async(ready);
 
         let new_vote = (vote != self.written).then_some(vote);
-        if new_vote.is_some() || !entries.is_empty() {
+        if new_vote.is_some() || restore.is_some() || !entries.is_empty() {
             self.written = vote;
             self.flights.push_back(Flight { number, vote: new_vote });
-            work.persist = Some(Persist { number, vote: new_vote, entries });
+            let mut vote = new_vote;
+            if mq_types::planted!("vote_not_persisted") {
+                vote = vote.map(|vote| Vote { voted_for: None, ..vote });
+            }
+            work.persist = Some(Persist { number, vote, restore, entries });
         }
         let messages = self.outgoing(messages);
         let term_is_durable = self.durable == vote;
@@ -58,7 +66,7 @@ impl Member {
                 self.node.on_persist_ready(number);
             }
             Some(newest) => {
-                if leads && term_is_durable {
+                if leads && term_is_durable || mq_types::planted!("says_what_is_not_durable") {
                     work.send_now = messages;
                 } else if !messages.is_empty() {
                     work.send_after_persist = Some(SendAfterPersist { number: newest.number, messages });
@@ -70,10 +78,10 @@ impl Member {
 
     /// Makes new entries readable for the library, and completes those that it made itself.
     fn absorb(&mut self, entries: &[eraftpb::Entry]) -> Vec<Entry> {
-        let handed_out = self.handed_out;
+        let committed = self.committed;
         let shadow = self.node.mut_store();
         let absorb = |entry: &eraftpb::Entry| {
-            assert!(entry.index > handed_out.0, "entry {} replaces a committed one", entry.index);
+            assert!(entry.index > committed.0, "entry {} replaces a committed one", entry.index);
             let entry = convert::entry_from_raft(entry)
                 .unwrap_or_else(|| convert::entry_made_by_raft(entry, shadow.tip()));
             shadow.append(&entry);
@@ -82,24 +90,45 @@ impl Member {
         entries.iter().map(absorb).collect()
     }
 
-    /// Names the committed entries by what is in memory: the library's own are stripped.
-    fn hand_out(&mut self, stripped: &[eraftpb::Entry]) -> Vec<Committed> {
-        let mut committed = Vec::with_capacity(stripped.len());
+    /// The library has committed these entries, of which it was given no more than it needs.
+    fn note_committed(&mut self, stripped: &[eraftpb::Entry]) {
         for entry in stripped {
             let index = Index(entry.index);
-            assert_eq!(index, self.handed_out.next(), "committed entries are handed out without a gap");
+            assert_eq!(index, self.committed.next(), "the library commits without a gap");
+            let term = self.node.store().term(index);
+            assert_eq!(term, Some(Term(entry.term)), "entry {index} is committed in another term");
+            self.committed = index;
+        }
+    }
+
+    fn can_hand_out(&self) -> bool {
+        self.changing.is_none() && self.handed_out < self.committed
+    }
+
+    /// Hands out committed entries up to a change of the members, and that change after what is before it.
+    fn hand_out(&mut self, work: &mut Work) {
+        let conf_index = self.membership().conf_index;
+        while self.can_hand_out() && work.committed.len() < COMMITTED_ENTRIES_PER_WORK_MAX {
+            let index = self.handed_out.next();
             let kept = self.node.store().in_memory(index);
             let (meta, body) = kept.unwrap_or_else(|| panic!("entry {index} is committed but not in memory"));
-            assert_eq!(meta.term, Term(entry.term), "entry {index} is committed in another term");
             let body = if meta.kind == EntryKind::Data { None } else { body.cloned() };
             assert!(
                 body.is_some() || meta.kind == EntryKind::Data,
                 "entry {index} was recovered without its payload"
             );
-            committed.push(Committed { meta, body });
-            self.handed_out = index;
+            match body {
+                Some(Body::Membership(encoded)) if index > conf_index => {
+                    let is_stripped = mq_types::planted!("stripped_change_of_members_applied");
+                    let encoded = if is_stripped { Default::default() } else { encoded };
+                    work.membership = Some(self.begin_change(meta, &encoded));
+                }
+                body => {
+                    work.committed.push(Committed { meta, body });
+                    self.handed_out = index;
+                }
+            }
         }
-        committed
     }
 
     /// The read indexes that this member asked for in this run: answers to an earlier one may still arrive.
@@ -121,7 +150,11 @@ impl Member {
             return Vec::new();
         }
         let complete = |entry: &eraftpb::Entry| self.node.store().entry(Index(entry.index), Term(entry.term));
-        let outgoing = |message| convert::message_from_raft(self.options.quorum, message, complete);
+        let offer = |to| {
+            let offer = self.node.store().start_snapshot()?;
+            membership::names(&offer.membership, to).then_some(offer)
+        };
+        let outgoing = |message| convert::message_from_raft(self.options.quorum, message, complete, offer);
         messages.into_iter().filter_map(outgoing).collect()
     }
 

@@ -21,6 +21,7 @@ fn message(kind: MessageKind, from: ReplicaId, to: ReplicaId, term: Term) -> Mes
         reject_hint: Index(0),
         context: Default::default(),
         priority: 0,
+        start: None,
     }
 }
 
@@ -94,6 +95,57 @@ fn offsets_that_leave_a_gap_between_entries_are_refused() {
 }
 
 #[test]
+fn entries_that_do_not_go_on_from_the_log_are_refused() {
+    let (mut world, mut append) = append();
+    for entry in &mut append.entries {
+        entry.base_offset = entry.base_offset.plus(5);
+        let mq_types::Body::Data(batch) = &mut entry.body else { panic!("data") };
+        batch.stamp(entry.base_offset, entry.term);
+    }
+    let refused = world.member(id(2)).step(append);
+    let malformation = Malformation::Entry(Index(3));
+    assert_eq!(refused, Err(StepError::Malformed { from: id(1), malformation }));
+
+    world.settle();
+    world.propose(id(1), &["c"]);
+    world.work(id(1));
+    let mut append = world.wire.iter().find(|message| message.to == id(2)).cloned().expect("an append");
+    append.entries[0].appended_at_ms = 1;
+    let refused = world.member(id(2)).step(append.clone());
+    let malformation = Malformation::Entry(Index(5));
+    assert_eq!(refused, Err(StepError::Malformed { from: id(1), malformation }));
+
+    // What is here already may come again, and what is new goes on from the last of it.
+    append.entries[0].appended_at_ms = 1_001_000;
+    world.member(id(2)).step(append.clone()).expect("it goes on");
+    let mut again = append.entries[0].clone();
+    (again.index, again.appended_at_ms) = (Index(6), 1_000_999);
+    again.base_offset = again.base_offset.plus(1);
+    let mq_types::Body::Data(batch) = &mut again.body else { panic!("data") };
+    batch.stamp(again.base_offset, again.term);
+    let late = Message { index: Index(5), log_term: append.term, entries: vec![again], ..append };
+    let refused = world.member(id(2)).step(late);
+    let malformation = Malformation::Entry(Index(6));
+    assert_eq!(refused, Err(StepError::Malformed { from: id(1), malformation }), "not even handed out yet");
+}
+
+#[test]
+fn a_vote_that_was_not_asked_for_yet_is_refused() {
+    let (mut world, append) = append();
+    let term = Term(append.term.0 + 1);
+    world.member(id(2)).step(append.clone()).expect("it goes on");
+    world.work(id(2));
+    let hand_over = message(MessageKind::TimeoutNow, id(1), id(2), append.term);
+    world.member(id(2)).step(hand_over).expect("the leader says so");
+    let vote = message(MessageKind::VoteResponse, id(3), id(2), term);
+    let refused = world.member(id(2)).step(vote);
+    let malformation = Malformation::NotAsked;
+    assert_eq!(refused, Err(StepError::Malformed { from: id(3), malformation }), "the append is in flight");
+    world.settle();
+    assert_eq!(world.leader(), Some(id(2)), "once it has asked");
+}
+
+#[test]
 fn what_breaks_the_form_is_refused() {
     let (mut world, append) = append();
     let read = message(MessageKind::ReadIndex, id(1), id(2), Term(0));
@@ -106,6 +158,11 @@ fn what_breaks_the_form_is_refused() {
             Malformation::Entries,
         ),
         (read, Malformation::Context),
+        (message(MessageKind::Vote, id(1), id(2), Term(u64::MAX)), Malformation::Number(u64::MAX)),
+        (
+            Message { index: Index(1 << 63), ..message(MessageKind::Append, id(1), id(2), Term(2)) },
+            Malformation::Number(1 << 63),
+        ),
     ];
     for (broken, malformation) in cases {
         let refused = world.member(id(2)).step(broken);

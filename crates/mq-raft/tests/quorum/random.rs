@@ -3,8 +3,11 @@
 //! Each seed draws which faults it has and how many; a failure names its seed. After the faults the quorum must
 //! recover by itself.
 
+mod moving;
+
+use crate::members::names;
 use crate::world::{World, id};
-use mq_raft::{ELECTION_TICKS, HEARTBEAT_TICKS, Kind};
+use mq_raft::{HEARTBEAT_TICKS, Kind};
 use mq_types::{Index, ReplicaId};
 use std::collections::BTreeMap;
 
@@ -42,6 +45,8 @@ struct Faults {
     restart: usize,
     cut: usize,
     transfer: usize,
+    change: usize,
+    trim: usize,
 }
 
 /// What the run has done, so that an idle run is noticed.
@@ -51,6 +56,8 @@ struct Tally {
     restarts: u64,
     reads: u64,
     answers: u64,
+    changes: usize,
+    restores: usize,
 }
 
 struct Run {
@@ -63,7 +70,8 @@ struct Run {
 }
 
 impl Run {
-    fn new(seed: u64) -> Run {
+    /// `moving`: members come and go, and logs are trimmed.
+    fn new(seed: u64, moving: bool) -> Run {
         let mut random = Random(seed);
         let (voters, learners) = [(1, 0), (1, 1), (2, 0), (3, 0), (3, 0), (3, 1), (5, 0)][random.below(7)];
         let mut world = World::with_learners(voters, learners);
@@ -72,6 +80,7 @@ impl Run {
         world.limits.append_bytes_max = [0, 300, 1 << 20][random.below(3)];
         world.limits.appends_in_flight_max = 1 + random.below(8);
         world.applies_at_once = random.once_in(2);
+        world.records_at_once = random.once_in(2);
         for replica in world.ids() {
             world.restart(replica);
         }
@@ -83,6 +92,8 @@ impl Run {
             restart: rate([0, 400, 60]),
             cut: rate([0, 400, 100]),
             transfer: rate([0, 0, 300]),
+            change: if moving { rate([20, 50, 200]) } else { 0 },
+            trim: if moving { rate([0, 50, 200]) } else { 0 },
         };
         Run { random, faults, world, tally: Tally::default(), asked: BTreeMap::new() }
     }
@@ -113,7 +124,10 @@ impl Run {
                 self.world.sync(replica);
             }
             8 => self.world.serve_read(replica),
-            9 => self.world.apply(replica),
+            9 => {
+                self.world.apply(replica);
+                self.world.record(replica);
+            }
             10 => self.ask(replica),
             11..13 => self.propose(replica),
             _ => self.deliver(),
@@ -125,6 +139,9 @@ impl Run {
         let other = self.any();
         if self.random.once_in(self.faults.restart) {
             self.tally.restarts += 1;
+            if self.random.once_in(2) {
+                self.record_and_crash(replica);
+            }
             if self.random.once_in(3) {
                 self.world.crash(replica);
             } else {
@@ -139,6 +156,14 @@ impl Run {
                 }
                 _ => self.world.cuts.clear(),
             }
+        }
+        if self.random.once_in(self.faults.trim) && self.world.is_up(replica) {
+            self.trim(replica);
+        }
+        if self.random.once_in(self.faults.change)
+            && let Some(leader) = self.world.leader()
+        {
+            self.change_members(leader);
         }
         if self.random.once_in(self.faults.transfer) && self.world.is_up(replica) {
             self.world.member(replica).transfer_leader(other);
@@ -200,6 +225,7 @@ impl Run {
     fn heal(&mut self) {
         self.world.cuts.clear();
         self.world.applies_at_once = true;
+        self.world.records_at_once = true;
         for replica in self.world.ids() {
             if !self.world.is_up(replica) {
                 self.world.start(replica);
@@ -207,26 +233,33 @@ impl Run {
             self.world.apply(replica);
         }
         self.world.settle();
-        self.world.pass(10 * ELECTION_TICKS);
+        self.leave_joint();
         let leader = self.world.leader().expect("a leader after all faults have ended");
         self.world.propose(leader, &["the last"]);
         self.world.settle();
         self.world.pass(4 * HEARTBEAT_TICKS);
-        let values = self.world.values(leader);
-        assert_eq!(values.last().map(String::as_str), Some("the last"));
-        for replica in self.world.ids() {
-            assert_eq!(self.world.values(replica).len(), values.len(), "replica {replica} has not caught up");
+        let membership = self.world.member(leader).membership().clone();
+        let last_index = self.world.member(leader).last_index();
+        for replica in self.world.ids().into_iter().filter(|id| names(&membership, *id)) {
+            let values = self.world.values(replica);
+            assert_eq!(values.last().map(String::as_str), Some("the last"), "replica {replica} is behind");
+            assert_eq!(self.world.member(replica).commit(), last_index, "replica {replica} is behind");
+            assert_eq!(self.world.member(replica).applied_index(), last_index, "replica {replica} is behind");
+            assert_eq!(*self.world.member(replica).membership(), membership, "replica {replica}");
         }
     }
 
     fn check(&self) {
         self.world.assert_logs_match();
         self.world.assert_committed_is_on_a_majority();
+        if self.faults.change == 0 {
+            self.world.assert_committed_is_on_a_majority_of_the_founders();
+        }
     }
 }
 
-fn run(seed: u64) -> Run {
-    let mut run = Run::new(seed);
+fn run(seed: u64, moving: bool) -> Run {
+    let mut run = Run::new(seed, moving);
     for step in 0..STEPS_PER_SEED {
         run.step();
         if step % 500 == 0 {
@@ -235,38 +268,59 @@ fn run(seed: u64) -> Run {
     }
     run.heal();
     run.check();
+    run.tally.changes = run.world.memberships.len() - 1;
+    run.tally.restores = run.world.replicas.values().map(|state| state.restores).sum();
     run
 }
 
-#[test]
-fn nothing_committed_is_lost_and_no_term_has_two_leaders() {
+/// Runs all seeds; a run that does nothing proves nothing.
+fn run_all(moving: bool) -> Tally {
     let mut total = Tally::default();
     let (mut committed, mut leaders) = (0, 0);
     for seed in 0..SEEDS {
-        let finished = std::panic::catch_unwind(|| run(seed));
+        let finished = std::panic::catch_unwind(|| run(seed, moving));
         let run = finished.unwrap_or_else(|_| panic!("seed {seed} fails; see the message above"));
         total.proposed += run.tally.proposed;
         total.restarts += run.tally.restarts;
         total.reads += run.tally.reads;
         total.answers += run.tally.answers;
+        total.changes += run.tally.changes;
+        total.restores += run.tally.restores;
         committed += run.world.committed.len();
         leaders += run.world.leaders.len();
     }
-    // A run that does nothing proves nothing.
     let busy = format!(
-        "{} proposed, {committed} committed, {leaders} leaders, {} restarts, {} of {} read indexes answered",
-        total.proposed, total.restarts, total.answers, total.reads
+        "{} proposed, {committed} committed, {leaders} leaders, {} restarts, {} of {} read indexes answered, \
+         {} changes of the members, {} start snapshots",
+        total.proposed, total.restarts, total.answers, total.reads, total.changes, total.restores
     );
     println!("{busy}");
-    assert!(committed as u64 > 200 * SEEDS && leaders as u64 > 5 * SEEDS, "{busy}");
+    assert!(committed as u64 > 150 * SEEDS && leaders as u64 > 4 * SEEDS, "{busy}");
     assert!(total.restarts > 10 * SEEDS && total.answers > 10 * SEEDS, "{busy}");
+    total
+}
+
+#[test]
+fn nothing_committed_is_lost_and_no_term_has_two_leaders() {
+    let total = run_all(false);
+    assert_eq!((total.changes, total.restores), (0, 0));
+}
+
+#[test]
+fn nothing_committed_is_lost_while_members_come_and_go_and_logs_begin_anew() {
+    let total = run_all(true);
+    let seeds = SEEDS as usize;
+    assert!(total.changes > 3 * seeds && total.restores > 2 * seeds, "see the counts above");
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let first = run(11);
-    let second = run(11);
-    assert_eq!(first.world.committed, second.world.committed);
-    assert_eq!(first.world.leaders, second.world.leaders);
-    assert!(first.world.is_up(id(1)));
+    for moving in [false, true] {
+        let first = run(11, moving);
+        let second = run(11, moving);
+        assert_eq!(first.world.committed, second.world.committed);
+        assert_eq!(first.world.leaders, second.world.leaders);
+        assert_eq!(first.world.memberships, second.world.memberships);
+        assert!(first.world.is_up(id(1)));
+    }
 }

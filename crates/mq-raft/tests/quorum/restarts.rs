@@ -186,7 +186,7 @@ fn entries_after_a_snapshot_are_handed_out_again() {
     let mut recovered = {
         let disk = world.disk(id(1));
         disk.commit = Index(2);
-        disk.recover(id(1))
+        disk.recover(id(1), mq_raft::Kind::Partition)
     };
     recovered.commit = Index(4);
     recovered.snapshot = Some(mq_types::persist::Snapshot { index: Index(2), data: Default::default() });

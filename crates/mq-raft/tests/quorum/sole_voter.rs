@@ -1,10 +1,11 @@
 //! The life of a voter without others: it wins the moment it campaigns, so its disk is all that holds it back.
 
+use crate::members::target;
 use crate::world::{World, id};
-use mq_raft::{ELECTION_TICKS, Role};
+use mq_raft::{ELECTION_TICKS, HEARTBEAT_TICKS, Role};
 use mq_types::message::MessageKind;
 use mq_types::persist::Vote;
-use mq_types::{Body, Index, Message, Offset, Term};
+use mq_types::{Body, Entry, Index, Message, Offset, Term};
 
 #[test]
 fn it_leads_when_its_vote_and_no_op_are_durable() {
@@ -201,5 +202,111 @@ fn answer(term: Term) -> Message {
         reject_hint: Index(0),
         context: Default::default(),
         priority: 0,
+        start: None,
     }
+}
+
+#[test]
+fn one_voter_becomes_three_and_one_again() {
+    let mut world = World::new(1);
+    world.elect(id(1));
+    for new in [2, 3] {
+        world.add(id(new));
+        let (voters, learners) = ([1, 2], [new]);
+        world.change(id(1), &voters[..new as usize - 1], &learners);
+        world.pass(2 * HEARTBEAT_TICKS);
+        world.change(id(1), &[1, 2, 3][..new as usize], &[]);
+        world.propose(id(1), &[&format!("with {new}")]);
+        world.settle();
+    }
+    assert!(!world.member(id(1)).is_sole_voter());
+    world.pass(4 * ELECTION_TICKS);
+    assert_eq!(world.leader(), Some(id(1)));
+    // With three, it neither commits nor leads alone.
+    world.isolate(id(1));
+    world.pass(4 * ELECTION_TICKS);
+    assert!(!world.member(id(1)).is_leader());
+    let leader = world.leader().expect("another leader");
+    world.cuts.clear();
+    world.pass(HEARTBEAT_TICKS);
+
+    let (other, last) = if leader == id(2) { (3, 2) } else { (2, 3) };
+    world.member(leader).propose_membership(&target(&[last], &[])).expect("it leads");
+    world.settle();
+    world.member(leader).leave_joint().expect("two have left");
+    world.settle();
+    assert!(world.member(leader).is_sole_voter(), "without {other} and 1");
+    world.propose(leader, &["alone"]);
+    world.work(leader);
+    world.sync_all(leader);
+    world.work(leader);
+    assert_eq!(world.values(leader).last().map(String::as_str), Some("alone"));
+    world.restart(leader);
+    world.elect(leader);
+    assert_eq!(world.values(leader).len(), 3);
+}
+
+/// The other voter goes while the write that makes the first one sole is in flight together with others.
+#[test]
+fn a_follower_that_becomes_the_sole_voter_does_not_campaign_over_its_own_writes() {
+    let mut world = World::new(2);
+    world.elect(id(2));
+    world.member(id(2)).propose_membership(&target(&[1], &[2])).expect("it leads");
+    world.settle();
+    assert!(!world.member(id(2)).is_leader() && world.member(id(1)).is_sole_voter());
+    // An old leader's entries are still on their way to it.
+    let mut late = answer(world.member(id(1)).term());
+    late.kind = MessageKind::Append;
+    late.index = world.member(id(1)).last_index();
+    late.log_term = world.member(id(1)).term();
+    late.entries = vec![Entry {
+        index: late.index.next(),
+        term: late.term,
+        base_offset: world.member(id(1)).next_offset(),
+        appended_at_ms: world.member(id(1)).last_appended_at_ms(),
+        body: Body::NoOp,
+    }];
+    world.give(late);
+    world.work(id(1));
+    assert_eq!(world.replica(id(1)).writes.len(), 1);
+    for _ in 0..4 * ELECTION_TICKS {
+        world.member(id(1)).tick();
+        world.member(id(1)).campaign();
+        world.work(id(1));
+    }
+    assert!(!world.member(id(1)).is_leader(), "its write is in flight");
+    world.settle();
+    world.pass(2 * ELECTION_TICKS);
+    assert_eq!(world.leader(), Some(id(1)));
+}
+
+/// Two learners at once make a joint change between the same single voter and itself: the library does not call that
+/// a single voter, but it wins alone all the same.
+#[test]
+fn it_is_alone_in_a_joint_configuration_with_itself() {
+    let mut world = World::new(1);
+    world.elect(id(1));
+    for new in [2, 3] {
+        world.add(id(new));
+    }
+    world.member(id(1)).propose_membership(&target(&[1], &[2, 3])).expect("it leads");
+    world.settle();
+    assert_eq!(world.member(id(1)).membership().voters_outgoing, [id(1)]);
+    assert!(world.member(id(1)).is_sole_voter());
+    world.propose(id(1), &["a"]);
+    world.work(id(1));
+    world.wire.clear();
+    world.give(answer(Term(9)));
+    world.work(id(1));
+    for _ in 0..4 * ELECTION_TICKS {
+        world.member(id(1)).tick();
+        world.member(id(1)).campaign();
+        world.work(id(1));
+    }
+    assert!(!world.member(id(1)).is_leader(), "its write is in flight");
+    world.settle();
+    world.elect(id(1));
+    world.member(id(1)).leave_joint().expect("it is joint");
+    world.settle();
+    assert_eq!(world.member(id(1)).membership().learners, [id(2), id(3)]);
 }

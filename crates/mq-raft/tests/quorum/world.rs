@@ -4,12 +4,12 @@
 
 use crate::disk::Disk;
 use mq_raft::{
-    Kind, Limits, Member, Options, Persist, ReadIndex, ReadRequest, Role, RoleChange, SendAfterPersist,
+    Kind, Limits, Member, MembershipChange, Options, Persist, ReadIndex, ReadRequest, Role, RoleChange,
+    SendAfterPersist, StepError,
 };
 use mq_types::batch::{BatchBuilder, NewRecord};
-use mq_types::message::MessageKind;
-use mq_types::persist::{Membership, Standing, Start, Vote};
-use mq_types::{Body, Compression, Entry, EntryKind, EntryMeta, Index, Message, QuorumId, ReplicaId, Term};
+use mq_types::persist::Membership;
+use mq_types::{Body, Compression, Entry, EntryMeta, Index, Message, QuorumId, ReplicaId, Term};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub(crate) const QUORUM: QuorumId = QuorumId(1024);
@@ -29,13 +29,40 @@ pub(crate) struct Replica {
     pub(crate) writes: VecDeque<(Persist, Index)>,
     pub(crate) held: Vec<SendAfterPersist>,
     pub(crate) reads: Vec<ReadRequest>,
+    /// Start snapshots that it accepted since it was made.
+    pub(crate) restores: usize,
+    /// Reads that were answered since it was made.
+    pub(crate) reads_served: usize,
     pub(crate) role: RoleChange,
     /// What was handed out to apply since it was opened.
     pub(crate) applied: Vec<EntryMeta>,
     pub(crate) read_indexes: Vec<ReadIndex>,
+    /// Members that were handed out to be recorded.
+    pub(crate) change: Option<MembershipChange>,
     /// The highest commit index seen since it was opened.
-    commit: Index,
+    pub(crate) commit: Index,
     runs: u64,
+}
+
+impl Replica {
+    /// It has never been up.
+    pub(crate) fn on(disk: Disk) -> Replica {
+        Replica {
+            disk,
+            member: None,
+            writes: VecDeque::new(),
+            held: Vec::new(),
+            reads: Vec::new(),
+            restores: 0,
+            reads_served: 0,
+            role: RoleChange::default(),
+            applied: Vec::new(),
+            read_indexes: Vec::new(),
+            change: None,
+            commit: Index(0),
+            runs: 0,
+        }
+    }
 }
 
 pub(crate) struct World {
@@ -48,9 +75,13 @@ pub(crate) struct World {
     pub(crate) kind: Kind,
     /// Applies what is handed out at once; else the test says when.
     pub(crate) applies_at_once: bool,
+    /// Records changes of the members as soon as everything before them is applied; else the test says when.
+    pub(crate) records_at_once: bool,
     /// Every entry that any member took for committed.
     pub(crate) committed: BTreeMap<Index, EntryMeta>,
     pub(crate) leaders: BTreeMap<Term, ReplicaId>,
+    /// All members that any member had, by the entry that made them so.
+    pub(crate) memberships: BTreeMap<Index, Membership>,
     clock_ms: i64,
 }
 
@@ -74,33 +105,14 @@ impl World {
             limits: Limits::PARTITION,
             kind: Kind::Partition,
             applies_at_once: true,
+            records_at_once: true,
             committed: BTreeMap::new(),
             leaders: BTreeMap::new(),
+            memberships: BTreeMap::from([(membership.conf_index, membership.clone())]),
             clock_ms: 1_000,
         };
         for replica in (1..=voters + learners).map(ReplicaId) {
-            let disk = Disk {
-                vote: Vote::default(),
-                start: Start::BOOTSTRAP,
-                log: Vec::new(),
-                commit: Start::BOOTSTRAP.prev_index,
-                membership: membership.clone(),
-                opened: true,
-                standing: Standing::Sound,
-            };
-            let replica_state = Replica {
-                disk,
-                member: None,
-                writes: VecDeque::new(),
-                held: Vec::new(),
-                reads: Vec::new(),
-                role: RoleChange::default(),
-                applied: Vec::new(),
-                read_indexes: Vec::new(),
-                commit: Index(0),
-                runs: 0,
-            };
-            world.replicas.insert(replica, replica_state);
+            world.replicas.insert(replica, Replica::on(Disk::founding(membership.clone())));
             world.start(replica);
         }
         world
@@ -123,7 +135,7 @@ impl World {
     }
 
     pub(crate) fn is_up(&self, replica: ReplicaId) -> bool {
-        self.replicas[&replica].member.is_some()
+        self.replicas.get(&replica).is_some_and(|state| state.member.is_some())
     }
 
     /// The process ends: whatever was not durable is gone.
@@ -135,6 +147,7 @@ impl World {
         state.reads.clear();
         state.applied.clear();
         state.read_indexes.clear();
+        state.change = None;
         state.commit = Index(0);
     }
 
@@ -144,7 +157,7 @@ impl World {
         let state = self.replica(replica);
         state.runs += 1;
         let options = Options { quorum: QUORUM, replica, kind, seed: replica.0 << 32 | state.runs, limits };
-        let member = Member::open(options, &state.disk.recover(replica));
+        let member = Member::open(options, &state.disk.recover(replica, kind));
         state.role = RoleChange { role: Role::Follower, leader: None, term: member.term() };
         state.member = Some(member);
     }
@@ -171,9 +184,9 @@ impl World {
             assert!(commit >= state.commit, "the commit index of replica {replica} falls");
             state.commit = commit;
             if let Some(persist) = work.persist {
-                assert!(persist.vote.is_some() || !persist.entries.is_empty(), "an empty write");
-                state.writes.push_back((persist, commit));
+                self.begin_write(replica, persist);
             }
+            let state = self.replica(replica);
             state.held.extend(work.send_after_persist);
             state.reads.extend(work.read);
             state.read_indexes.extend(work.read_indexes);
@@ -184,11 +197,18 @@ impl World {
             for committed in work.committed {
                 self.note_committed(replica, committed.meta, committed.body.as_ref());
             }
+            if let Some(change) = work.membership {
+                self.note_change(replica, change);
+                handed_out += 1;
+            }
             if let Some(role) = work.role {
                 self.note_role(replica, role);
             }
             if self.applies_at_once {
                 self.apply(replica);
+            }
+            if self.records_at_once {
+                self.record(replica);
             }
         }
         panic!("replica {replica} never runs out of work");
@@ -210,6 +230,10 @@ impl World {
         let (free, held) = held.into_iter().partition(|waiting| waiting.number <= persist.number);
         state.held = held;
         self.member(replica).persisted(persist.number);
+        if let Some(restored) = &persist.restore {
+            assert_eq!(self.member(replica).applied_index(), restored.start.prev_index);
+            assert!(!self.member(replica).is_restoring());
+        }
         let free: Vec<SendAfterPersist> = free;
         for message in free.into_iter().flat_map(|free| free.messages) {
             self.send(message);
@@ -229,6 +253,7 @@ impl World {
             return;
         }
         let request = state.reads.remove(0);
+        state.reads_served += 1;
         let (first, end) = (request.first_index.0, request.end_index.0);
         let mut bytes = 0;
         let mut entries = Vec::new();
@@ -250,11 +275,14 @@ impl World {
         self.give(message);
     }
 
-    /// Gives a message to its addressee, if the way is open and somebody is there.
+    /// Gives a message to its addressee, if the way is open and somebody is there. Who is no member any more is not
+    /// listened to.
     pub(crate) fn give(&mut self, message: Message) {
         let (from, to) = (message.from, message.to);
         if !self.cuts.contains(&(from, to)) && self.is_up(to) {
-            self.member(to).step(message).expect("members understand each other");
+            let taken = self.member(to).step(message);
+            let is_stranger = taken == Err(StepError::UnknownMember { from });
+            assert!(taken.is_ok() || is_stranger, "members understand each other: {taken:?}");
         }
     }
 
@@ -336,8 +364,13 @@ impl World {
             let mut batch = builder.finish(Compression::None);
             batch.stamp(base_offset, term);
             index = index.next();
-            entries.push(Entry { index, term, base_offset, appended_at_ms, body: Body::Data(batch) });
-            base_offset = base_offset.plus(1);
+            let body = match self.kind {
+                Kind::Partition => Body::Data(batch),
+                Kind::Machine => Body::Command(value.to_string().into()),
+            };
+            let entry = Entry { index, term, base_offset, appended_at_ms, body };
+            base_offset = entry.meta().end_offset();
+            entries.push(entry);
         }
         entries
     }
@@ -357,86 +390,9 @@ impl World {
                 let record = records.next().expect("one record").expect("a sound record");
                 Some(String::from_utf8(record.value.expect("a value").to_vec()).expect("text"))
             }
+            Body::Command(value) => Some(String::from_utf8(value.to_vec()).expect("text")),
             _ => None,
         };
         log.iter().filter(|entry| entry.index <= commit).filter_map(value).collect()
-    }
-
-    /// Puts a message on the wire, after checking that it may leave.
-    fn send(&mut self, message: Message) {
-        let disk = &self.replicas[&message.from].disk;
-        let asks_before_the_term = matches!(
-            message.kind,
-            MessageKind::PreVote | MessageKind::PreVoteResponse | MessageKind::ReadIndex
-        );
-        if !asks_before_the_term {
-            // Term 1 is that of the bootstrap: no vote of it is ever on record.
-            let durable = disk.vote.term.max(Start::BOOTSTRAP.prev_term);
-            assert!(message.term <= durable, "{message:?} leaves before its term is durable");
-        }
-        if message.kind == MessageKind::AppendResponse && !message.reject {
-            assert!(message.index <= disk.last_index(), "{message:?} leaves before its entries are durable");
-        }
-        if message.kind == MessageKind::VoteResponse && !message.reject {
-            assert_eq!(
-                disk.vote.voted_for,
-                Some(message.to),
-                "{message:?} leaves before the vote is durable"
-            );
-        }
-        self.wire.push(message);
-    }
-
-    fn note_committed(&mut self, replica: ReplicaId, meta: EntryMeta, body: Option<&Body>) {
-        assert_eq!(body.is_none(), meta.kind == EntryKind::Data, "payloads are handed out except for data");
-        let known = *self.committed.entry(meta.index).or_insert(meta);
-        assert_eq!(meta, known, "replica {replica} commits another entry at {}", meta.index);
-        let durable = self.replicas[&replica].disk.entry(meta.index).map(Entry::meta);
-        assert_eq!(durable, Some(meta), "replica {replica} hands out an entry that is not durable");
-        self.replica(replica).applied.push(meta);
-    }
-
-    fn note_role(&mut self, replica: ReplicaId, role: RoleChange) {
-        assert!(role.term >= self.replicas[&replica].role.term, "the term of replica {replica} falls");
-        self.replica(replica).role = role;
-        if role.role != Role::Leader {
-            return;
-        }
-        let known = *self.leaders.entry(role.term).or_insert(replica);
-        assert_eq!(known, replica, "two leaders in term {}", role.term);
-        let member = self.replicas[&replica].member.as_ref().expect("it leads");
-        for (&index, meta) in &self.committed {
-            let has_it = index <= member.last_index() && member.term_runs().term(index) == Some(meta.term);
-            let trimmed = index <= member.start().prev_index;
-            assert!(has_it || trimmed, "the leader of term {} lacks committed entry {index}", role.term);
-        }
-    }
-
-    /// If two logs agree on an entry's index and term, they agree on it and on everything before it.
-    pub(crate) fn assert_logs_match(&self) {
-        let disks: Vec<&Disk> = self.replicas.values().map(|state| &state.disk).collect();
-        for (at, one) in disks.iter().enumerate() {
-            for other in &disks[at + 1..] {
-                let mut must_agree = false;
-                for entry in one.log.iter().rev() {
-                    let Some(twin) = other.entry(entry.index) else { continue };
-                    must_agree |= entry.term == twin.term;
-                    assert!(!must_agree || entry == twin, "logs disagree at entry {}", entry.index);
-                }
-            }
-        }
-    }
-
-    /// Every committed entry is on a majority of the voters' disks.
-    pub(crate) fn assert_committed_is_on_a_majority(&self) {
-        let voters = &self.replicas.values().next().expect("a replica").disk.membership.voters;
-        for (&index, meta) in &self.committed {
-            let has_it = |voter: &&ReplicaId| {
-                let disk = &self.replicas[voter].disk;
-                index <= disk.start.prev_index || disk.entry(index).map(Entry::meta) == Some(*meta)
-            };
-            let copies = voters.iter().filter(has_it).count();
-            assert!(copies * 2 > voters.len(), "committed entry {index} is on {copies} disks only");
-        }
     }
 }

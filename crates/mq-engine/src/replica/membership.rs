@@ -1,0 +1,202 @@
+//! Bringing a quorum's members to what the controller wants: one step at a time, by its leader.
+//!
+//! A wanted replica becomes a learner, then, once it has caught up, a voter by the same joint change that lets go of
+//! those who leave. Nothing is removed because it is absent somewhere: only who is named as leaving goes.
+
+use super::{Replica, Serves};
+use crate::controller::{Command, Health, Members, ReplicaInfo};
+use crate::turn::Turn;
+use mq_raft::{MembershipTarget, Peer};
+use mq_types::persist::Membership;
+use mq_types::{BrokerId, Index, ReplicaId};
+use std::collections::BTreeSet;
+
+/// A learner so close to the leader's last entry has caught up, in entries: what it still lacks is on its way.
+const CAUGHT_UP_ENTRIES: u64 = 64;
+/// How often a leader looks whether the preferred one should lead instead, in ms.
+const PREFERRED_LEADER_INTERVAL_MS: u64 = 5_000;
+
+/// The members that a quorum should have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Who should be there, and who should go.
+    pub(crate) members: Members,
+    /// Those of them that should vote.
+    pub(crate) voters: BTreeSet<ReplicaId>,
+}
+
+impl Wanted {
+    /// A partition's replicas all vote.
+    pub(crate) fn all_voting(members: &Members) -> Wanted {
+        let voters = members.replicas.iter().map(|info| info.replica).collect();
+        Wanted { members: members.clone(), voters }
+    }
+
+    /// Whether nobody can wait for this one: it is lost, or cannot be made before another one has left its broker.
+    fn is_blocked(&self, replica: ReplicaId) -> bool {
+        let Some(info) = self.members.get(replica) else { return true };
+        let has_predecessor = self.members.leaving.iter().any(|old| old.broker() == replica.broker());
+        info.health == Health::Lost || (info.opened_in.is_none() && has_predecessor)
+    }
+
+    fn can_join(info: &ReplicaInfo) -> bool {
+        info.opened_in.is_some() && info.health != Health::Lost
+    }
+}
+
+/// What a leader knows when it decides on a step.
+pub(crate) struct Outlook<'a> {
+    /// The members as they are.
+    pub(crate) current: &'a Membership,
+    /// The leader.
+    pub(crate) own: ReplicaId,
+    /// The others.
+    pub(crate) peers: &'a [Peer],
+    /// The leader's last entry.
+    pub(crate) last_index: Index,
+}
+
+impl Outlook<'_> {
+    fn has(&self, replica: ReplicaId) -> bool {
+        self.current.voters.contains(&replica) || self.current.learners.contains(&replica)
+    }
+
+    fn is_active(&self, replica: ReplicaId) -> bool {
+        replica == self.own || self.peers.iter().any(|peer| peer.replica == replica && peer.is_active)
+    }
+
+    fn has_caught_up(&self, replica: ReplicaId) -> bool {
+        if mq_types::planted!("learner_votes_at_once") {
+            return true;
+        }
+        let near = |peer: &Peer| peer.matched.0.saturating_add(CAUGHT_UP_ENTRIES) >= self.last_index.0;
+        self.peers.iter().any(|peer| peer.replica == replica && peer.is_active && near(peer))
+    }
+}
+
+/// The next step towards what is wanted; `None`: there is none to take now.
+pub(crate) fn next_target(wanted: &Wanted, outlook: &Outlook<'_>) -> Option<MembershipTarget> {
+    let voters: BTreeSet<ReplicaId> = outlook.current.voters.iter().copied().collect();
+    let learners: BTreeSet<ReplicaId> = outlook.current.learners.iter().copied().collect();
+    let missing =
+        wanted.members.replicas.iter().find(|info| Wanted::can_join(info) && !outlook.has(info.replica));
+    if let Some(missing) = missing {
+        return Some(MembershipTarget {
+            voters,
+            learners: learners.iter().copied().chain([missing.replica]).collect(),
+        });
+    }
+    let leaving: BTreeSet<ReplicaId> = wanted.members.leaving.iter().copied().collect();
+    let promoted =
+        learners.iter().copied().filter(|id| wanted.voters.contains(id) && outlook.has_caught_up(*id));
+    let mut next_voters: BTreeSet<ReplicaId> = voters.iter().copied().chain(promoted).collect();
+    // Who leaves has a vote until everybody who is to come has one.
+    let is_complete = wanted.voters.iter().all(|id| next_voters.contains(id) || wanted.is_blocked(*id));
+    if is_complete || mq_types::planted!("leaver_goes_first") {
+        next_voters.retain(|id| !leaving.contains(id));
+    }
+    let active = next_voters.iter().filter(|id| outlook.is_active(**id)).count();
+    if active * 2 <= next_voters.len() {
+        return None; // they could not even commit that they are the members
+    }
+    let next_learners: BTreeSet<ReplicaId> =
+        learners.iter().copied().filter(|id| !next_voters.contains(id) && !leaving.contains(id)).collect();
+    let target = MembershipTarget { voters: next_voters, learners: next_learners };
+    (target.voters != voters || target.learners != learners).then_some(target)
+}
+
+/// What the leader does about the members.
+impl Replica {
+    /// The controller wants these members.
+    pub(crate) fn want(&mut self, wanted: Wanted) {
+        self.wanted = wanted;
+    }
+
+    /// Takes one step towards the wanted members, if this replica leads and no other step is under way.
+    pub(crate) fn reconcile(&mut self, turn: &mut Turn) {
+        let here = self.here();
+        let Some(member) = self.member.as_mut().filter(|_| here.serving) else { return };
+        if member.is_membership_pending() || self.membership_write.is_some() {
+            return;
+        }
+        let is_joint = !member.membership().voters_outgoing.is_empty();
+        if is_joint {
+            // Refused only while it leads no more, or hands over: the next leader leaves it.
+            let _ = member.leave_joint();
+            return;
+        }
+        let peers = member.peers();
+        if let Serves::Controller(seat) = &mut self.serves {
+            let silent = peers.iter().filter(|peer| !peer.is_active);
+            seat.set_silent(silent.map(|peer| peer.replica.broker()).collect());
+        }
+        let outlook = Outlook {
+            current: member.membership(),
+            own: self.replica,
+            peers: &peers,
+            last_index: member.last_index(),
+        };
+        if let Some(target) = next_target(&self.wanted, &outlook) {
+            // The same.
+            let _ = member.propose_membership(&target);
+            return;
+        }
+        if turn.now.monotonic_ms >= self.next_preferred_ms {
+            self.next_preferred_ms = turn.now.monotonic_ms.saturating_add(PREFERRED_LEADER_INTERVAL_MS);
+            if let Some(preferred) = preferred_leader(&self.wanted, &outlook) {
+                member.transfer_leader(preferred);
+            }
+        }
+    }
+
+    /// Those that should leave and have left, for the controller to know; only its leader can say.
+    pub(crate) fn left(&self) -> Option<Command> {
+        let member = self.member.as_ref().filter(|_| self.here().serving)?;
+        if member.is_membership_pending() || self.membership_write.is_some() {
+            return None;
+        }
+        let membership = member.membership();
+        let is_member = |id: &ReplicaId| is_member(membership, *id);
+        let left: Vec<ReplicaId> =
+            self.wanted.members.leaving.iter().copied().filter(|id| !is_member(id)).collect();
+        (!left.is_empty()).then_some(Command::MembersLeft { quorum: self.quorum, replicas: left })
+    }
+
+    /// Lost replicas in whose place the leader wants others: that it leads shows that the quorum works without them.
+    pub(crate) fn replacements(&self) -> Vec<Command> {
+        if self.quorum == mq_types::QuorumId::CONTROLLER || !self.here().serving {
+            return Vec::new();
+        }
+        let lost = self.wanted.members.replicas.iter().filter(|info| info.health == Health::Lost);
+        lost.map(|info| Command::ReplaceReplica { quorum: self.quorum, replica: info.replica }).collect()
+    }
+
+    /// Messages to this broker were lost.
+    pub(crate) fn unreachable(&mut self, broker: BrokerId) {
+        let Some(member) = &mut self.member else { return };
+        for peer in member.peers().into_iter().filter(|peer| peer.replica.broker() == broker) {
+            member.unreachable(peer.replica);
+        }
+    }
+}
+
+/// The replica that should lead, if it is another one and could at once.
+fn preferred_leader(wanted: &Wanted, outlook: &Outlook<'_>) -> Option<ReplicaId> {
+    let first = wanted.members.replicas.first()?;
+    let can_lead = first.health == Health::Sound && outlook.current.voters.contains(&first.replica);
+    (first.replica != outlook.own && can_lead && outlook.has_caught_up(first.replica))
+        .then_some(first.replica)
+}
+
+fn is_member(membership: &Membership, replica: ReplicaId) -> bool {
+    let Membership { voters, learners, voters_outgoing, learners_next, .. } = membership;
+    [voters, learners, voters_outgoing, learners_next].iter().any(|ids| ids.contains(&replica))
+}
+
+/// Whether this replica is the only one with a vote.
+pub(super) fn is_sole_voter(membership: &Membership, replica: ReplicaId) -> bool {
+    membership.voters == [replica] && membership.voters_outgoing.is_empty()
+}
+
+#[cfg(test)]
+mod tests;

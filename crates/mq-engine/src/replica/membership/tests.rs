@@ -1,0 +1,134 @@
+//! What a leader does next about the members of its quorum.
+
+use super::{CAUGHT_UP_ENTRIES, Outlook, Wanted, next_target, preferred_leader};
+use crate::controller::{Health, Members, ReplicaInfo};
+use mq_raft::{MembershipTarget, Peer};
+use mq_types::persist::Membership;
+use mq_types::{BrokerId, DirectoryId, Index, ReplicaId};
+
+const LAST: u64 = 1_000;
+
+/// The first replica of a broker, or a later one.
+fn id(broker: u32, allocation: u32) -> ReplicaId {
+    ReplicaId::new(BrokerId(broker), allocation)
+}
+
+fn info(replica: ReplicaId) -> ReplicaInfo {
+    ReplicaInfo { replica, opened_in: Some(DirectoryId([1; 16])), is_added: false, health: Health::Sound }
+}
+
+fn wanted(replicas: &[ReplicaInfo], leaving: &[ReplicaId]) -> Wanted {
+    Wanted::all_voting(&Members { replicas: replicas.to_vec(), leaving: leaving.to_vec() })
+}
+
+fn peer(replica: ReplicaId, matched: u64) -> Peer {
+    Peer { replica, matched: Index(matched), is_active: true }
+}
+
+/// The step that broker 1's replica takes as leader of these; all peers are active.
+fn step(
+    wanted: &Wanted,
+    voters: &[ReplicaId],
+    learners: &[ReplicaId],
+    peers: &[Peer],
+) -> Option<MembershipTarget> {
+    let current =
+        Membership { voters: voters.to_vec(), learners: learners.to_vec(), ..Membership::default() };
+    next_target(wanted, &Outlook { current: &current, own: id(1, 2), peers, last_index: Index(LAST) })
+}
+
+fn target(voters: &[ReplicaId], learners: &[ReplicaId]) -> Option<MembershipTarget> {
+    Some(MembershipTarget {
+        voters: voters.iter().copied().collect(),
+        learners: learners.iter().copied().collect(),
+    })
+}
+
+#[test]
+fn nothing_is_done_where_the_members_are_the_wanted_ones() {
+    let (a, b) = (id(1, 2), id(2, 2));
+    assert_eq!(step(&wanted(&[info(a), info(b)], &[]), &[a, b], &[], &[peer(b, 0)]), None);
+    assert_eq!(
+        step(&Wanted::default(), &[a, b], &[], &[peer(b, 0)]),
+        None,
+        "nothing is known of what is wanted"
+    );
+}
+
+#[test]
+fn an_opened_replica_becomes_a_learner_first() {
+    let (a, b) = (id(1, 2), id(2, 2));
+    assert_eq!(step(&wanted(&[info(a), info(b)], &[]), &[a], &[], &[]), target(&[a], &[b]));
+    let unopened = ReplicaInfo { opened_in: None, ..info(b) };
+    assert_eq!(step(&wanted(&[info(a), unopened], &[]), &[a], &[], &[]), None);
+    let lost = ReplicaInfo { health: Health::Lost, ..info(b) };
+    assert_eq!(step(&wanted(&[info(a), lost], &[]), &[a], &[], &[]), None);
+}
+
+#[test]
+fn a_learner_votes_when_it_has_caught_up_and_answers() {
+    let (a, b) = (id(1, 2), id(2, 2));
+    let wanted = wanted(&[info(a), info(b)], &[]);
+    assert_eq!(step(&wanted, &[a], &[b], &[peer(b, LAST - CAUGHT_UP_ENTRIES - 1)]), None);
+    assert_eq!(step(&wanted, &[a], &[b], &[peer(b, LAST - CAUGHT_UP_ENTRIES)]), target(&[a, b], &[]));
+    let silent = Peer { is_active: false, ..peer(b, LAST) };
+    assert_eq!(step(&wanted, &[a], &[b], &[silent]), None);
+}
+
+#[test]
+fn who_leaves_goes_by_the_change_that_gives_the_newcomer_its_vote() {
+    let (a, b, c, d) = (id(1, 2), id(2, 2), id(3, 2), id(4, 2));
+    let wanted = wanted(&[info(a), info(b), info(d)], &[c]);
+    let peers = |matched| [peer(b, LAST), peer(c, LAST), peer(d, matched)];
+    assert_eq!(step(&wanted, &[a, b, c], &[d], &peers(5)), None, "it still catches up");
+    assert_eq!(step(&wanted, &[a, b, c], &[d], &peers(LAST)), target(&[a, b, d], &[]));
+}
+
+#[test]
+fn nobody_goes_who_is_not_named_as_leaving() {
+    let (a, b, c) = (id(1, 2), id(2, 2), id(3, 2));
+    let peers = [peer(b, LAST), peer(c, LAST)];
+    assert_eq!(step(&wanted(&[info(a), info(b)], &[]), &[a, b, c], &[], &peers), None);
+    assert_eq!(step(&wanted(&[info(a), info(b)], &[c]), &[a, b, c], &[], &peers), target(&[a, b], &[]));
+}
+
+#[test]
+fn a_predecessor_on_the_same_broker_goes_before_its_successor_can_come() {
+    let (a, b, old, new) = (id(1, 2), id(2, 2), id(3, 2), id(3, 3));
+    let unopened = ReplicaInfo { opened_in: None, is_added: true, ..info(new) };
+    let peers = [peer(b, LAST), peer(old, LAST)];
+    let wanted = wanted(&[info(a), info(b), unopened], &[old]);
+    assert_eq!(step(&wanted, &[a, b, old], &[], &peers), target(&[a, b], &[]));
+}
+
+#[test]
+fn a_change_whose_voters_do_not_answer_is_not_begun() {
+    let (a, b, c) = (id(1, 2), id(2, 2), id(3, 2));
+    let silent = Peer { is_active: false, ..peer(b, LAST) };
+    let wanted = wanted(&[info(a), info(b)], &[c]);
+    assert_eq!(step(&wanted, &[a, b, c], &[], &[silent, peer(c, LAST)]), None);
+}
+
+#[test]
+fn the_leader_itself_may_leave() {
+    let (a, b) = (id(1, 2), id(2, 2));
+    let wanted = wanted(&[info(b)], &[a]);
+    assert_eq!(step(&wanted, &[a], &[b], &[peer(b, LAST)]), target(&[b], &[]));
+}
+
+#[test]
+fn a_preferred_leader_is_sound_and_close() {
+    let (a, b) = (id(1, 2), id(2, 2));
+    let current = Membership { voters: vec![a, b], ..Membership::default() };
+    let preferred = |first: ReplicaInfo, matched: u64| {
+        let wanted = wanted(&[first, info(a)], &[]);
+        let peers = [peer(b, matched)];
+        preferred_leader(
+            &wanted,
+            &Outlook { current: &current, own: a, peers: &peers, last_index: Index(LAST) },
+        )
+    };
+    assert_eq!(preferred(info(b), LAST), Some(b));
+    assert_eq!(preferred(info(b), 1), None);
+    assert_eq!(preferred(ReplicaInfo { health: Health::Damaged, ..info(b) }, LAST), None);
+}

@@ -1,0 +1,383 @@
+//! Brokers that join, replicas that move, are lost and replaced, and fall behind: on real logs in memory.
+
+use crate::shell::{Broker, base_offset, options, topic_of};
+use mq_engine::api::{Acks, Outcome, Request};
+use mq_engine::controller::{self, BrokerInfo, Health, Image, Members};
+use mq_engine::{Event, Input, RequestId};
+use mq_log::disk::Crash;
+use mq_log::{Disk, MemDisk};
+use mq_types::{BrokerId, DirectoryId, Offset, QuorumId, TopicId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+struct Cluster {
+    brokers: Vec<Broker>,
+    disks: Vec<MemDisk>,
+    /// Brokers that hear and reach nobody.
+    cut: BTreeSet<usize>,
+    /// Who asked whom to take part.
+    joining: BTreeMap<(usize, RequestId), usize>,
+}
+
+fn broker_options(at: usize) -> mq_engine::Options {
+    let mut options = options(at as u32 + 1, 1);
+    options.directory = DirectoryId([at as u8 + 1; 16]);
+    options.info = BrokerInfo { directory: options.directory, ..options.info };
+    if at > 0 {
+        options.found_cluster = None;
+    }
+    options
+}
+
+impl Cluster {
+    /// So many brokers, of which the first one founds the cluster and the others join.
+    fn of(count: usize) -> Cluster {
+        let disks: Vec<MemDisk> = (0..count).map(|_| MemDisk::new()).collect();
+        let start = |(at, disk): (usize, &MemDisk)| {
+            let mut broker = Broker::start_on_log(broker_options(at), disk.clone());
+            broker.routes_commands = false;
+            broker
+        };
+        let brokers = disks.iter().enumerate().map(start).collect();
+        let mut cluster = Cluster { brokers, disks, cut: BTreeSet::new(), joining: BTreeMap::new() };
+        cluster.pass(20_000);
+        cluster
+    }
+
+    /// Turns, syncs and messages until nothing more follows.
+    fn settle(&mut self) {
+        for _ in 0..500 {
+            for broker in &mut self.brokers {
+                broker.turn();
+                broker.sync();
+                assert!(broker.failed.is_none(), "{:?}", broker.failed);
+            }
+            self.deliver();
+            let is_quiet = |broker: &Broker| broker.shards.iter().all(|shard| shard.inputs.is_empty());
+            if self.brokers.iter().all(is_quiet) {
+                return;
+            }
+        }
+        panic!("the cluster does not come to rest");
+    }
+
+    fn deliver(&mut self) {
+        for from in 0..self.brokers.len() {
+            let messages = std::mem::take(&mut self.brokers[from].sent);
+            let commands = std::mem::take(&mut self.brokers[from].commands);
+            let joins = std::mem::take(&mut self.brokers[from].joins);
+            let reaches: Vec<usize> = (0..self.brokers.len())
+                .filter(|to| *to == from || !(self.cut.contains(&from) || self.cut.contains(to)))
+                .collect();
+            for message in messages {
+                let to = message.to.broker().0 as usize - 1;
+                if reaches.contains(&to) {
+                    self.brokers[to].shards[0].inputs.push(Input::Peer(message));
+                }
+            }
+            for to in reaches {
+                let inputs = &mut self.brokers[to].shards[0].inputs;
+                inputs.extend(commands.iter().cloned().map(Input::Command));
+                for info in &joins {
+                    let broker = BrokerId(from as u32 + 1);
+                    let join = controller::Request::JoinBroker { broker, info: info.clone() };
+                    let id = self.brokers[to].ask(Request::Controller(join));
+                    self.joining.insert((to, id), from);
+                }
+            }
+        }
+        for ((at, id), from) in self.joining.clone() {
+            let Some(outcome) = self.brokers[at].replies.remove(&id) else { continue };
+            self.joining.remove(&(at, id));
+            if let Ok(mq_engine::api::Reply::Controller(controller::Reply::Joined { replica })) = outcome {
+                self.brokers[from].shards[0].inputs.push(Input::Joined { replica });
+            }
+        }
+    }
+
+    fn pass(&mut self, ms: u64) {
+        for _ in 0..ms / 100 {
+            for broker in &mut self.brokers {
+                broker.now.monotonic_ms += 100;
+                broker.now.wall_ms += 100;
+                broker.shards[0].inputs.push(Input::Tick);
+            }
+            self.settle();
+        }
+    }
+
+    /// The broker that leads a partition.
+    fn leader(&self, quorum: QuorumId) -> usize {
+        let leads = |&at: &usize| {
+            !self.cut.contains(&at) && self.brokers[at].views.get(&quorum).is_some_and(|view| view.serving)
+        };
+        let leaders: Vec<usize> = (0..self.brokers.len()).filter(leads).collect();
+        assert_eq!(leaders.len(), 1, "exactly one leads: {leaders:?}");
+        leaders[0]
+    }
+
+    /// Asks every broker, until the one that leads the controller answers.
+    fn control(&mut self, request: &controller::Request) -> Outcome {
+        for at in 0..self.brokers.len() {
+            let id = self.brokers[at].ask(Request::Controller(request.clone()));
+            self.settle();
+            match self.brokers[at].replies.remove(&id).expect("every request is answered") {
+                Err(error) if error.to_string().contains("lead") => {}
+                outcome => return outcome,
+            }
+        }
+        panic!("nobody leads the controller");
+    }
+
+    fn create_topic(&mut self, replicas: u32) -> QuorumId {
+        let topic = self.control(&controller::Request::CreateTopic {
+            name: "a".to_owned(),
+            topic_id: TopicId([9; 16]),
+            partition_count: Some(1),
+            replication_factor: Some(replicas),
+            configs: BTreeMap::new(),
+            validate_only: false,
+        });
+        let quorum = topic_of(topic).partitions[0].quorum;
+        self.pass(6_000);
+        quorum
+    }
+
+    fn reassign(&mut self, brokers: &[u32]) {
+        let outcome = self.control(&controller::Request::ReassignPartition {
+            topic: "a".to_owned(),
+            partition: 0,
+            brokers: brokers.iter().map(|id| BrokerId(*id)).collect(),
+            validate_only: false,
+        });
+        topic_of(outcome);
+    }
+
+    /// Appends so many batches; all are acknowledged.
+    fn produce(&mut self, quorum: QuorumId, batches: u64) -> Offset {
+        let mut end = Offset(0);
+        for _ in 0..batches {
+            let leader = self.leader(quorum);
+            let id = self.brokers[leader].produce(quorum, 1, Acks::Quorum);
+            self.settle();
+            end = base_offset(&self.brokers[leader].replies[&id]).plus(1);
+        }
+        end
+    }
+
+    fn image(&self) -> Arc<Image> {
+        let newest =
+            self.brokers.iter().max_by_key(|broker| broker.image.revision).expect("there are brokers");
+        Arc::clone(&newest.image)
+    }
+
+    fn members(&self, quorum: QuorumId) -> Members {
+        self.image().members(quorum).expect("the quorum is known").clone()
+    }
+
+    fn brokers_of(&self, quorum: QuorumId) -> Vec<u32> {
+        self.members(quorum).replicas.iter().map(|info| info.replica.broker().0).collect()
+    }
+
+    /// Everything that is not durable is lost; the broker starts again on its disk, changed by `meanwhile`.
+    fn restart(&mut self, at: usize, meanwhile: impl Fn(&MemDisk)) {
+        self.disks[at] = self.disks[at].crash(Crash::Machine { seed: 7 });
+        meanwhile(&self.disks[at]);
+        let mut options = broker_options(at);
+        options.seed += 100;
+        options.found_cluster = None;
+        let now = self.brokers[at].now;
+        self.brokers[at] = Broker::start_on_log(options, self.disks[at].clone());
+        (self.brokers[at].now, self.brokers[at].routes_commands) = (now, false);
+        self.joining.retain(|(to, _), from| *to != at && *from != at);
+    }
+
+    /// What a replica has, from the log's start on.
+    fn end_of(&self, at: usize, quorum: QuorumId) -> Offset {
+        self.brokers[at].views[&quorum].high_watermark
+    }
+}
+
+fn restored(broker: &Broker, of: QuorumId) -> bool {
+    broker.events.iter().any(|event| matches!(event, Event::Restored { quorum, .. } if *quorum == of))
+}
+
+#[test]
+fn brokers_join_and_three_of_them_vote_for_the_controller() {
+    let cluster = Cluster::of(4);
+    let image = cluster.image();
+    assert_eq!(image.controller.replicas.len(), 4);
+    assert_eq!(image.controller_voters().len(), 3);
+    assert_eq!(image.brokers.len(), 4);
+    let changed = cluster.brokers[0].events.iter().rev().find_map(|event| match event {
+        Event::MembersChanged { quorum: QuorumId::CONTROLLER, voters, learners } => {
+            Some((voters.len(), learners.len()))
+        }
+        _ => None,
+    });
+    assert_eq!(changed, Some((3, 1)));
+    for broker in &cluster.brokers {
+        assert_eq!(broker.image.revision, image.revision, "every broker follows the metadata");
+    }
+}
+
+#[test]
+fn a_topic_of_three_replicas_survives_the_founder() {
+    let mut cluster = Cluster::of(3);
+    let quorum = cluster.create_topic(3);
+    cluster.produce(quorum, 5);
+    cluster.cut.insert(0);
+    cluster.pass(8_000);
+    let end = cluster.produce(quorum, 5);
+    assert_eq!(end, Offset(10));
+    let outcome = cluster.control(&controller::Request::RestoreTopic { topic_id: TopicId([1; 16]) });
+    assert!(
+        !outcome.unwrap_err().to_string().contains("lead"),
+        "the controller has a leader without the founder"
+    );
+}
+
+#[test]
+fn a_replica_moves_to_another_broker_while_records_come() {
+    let mut cluster = Cluster::of(4);
+    let quorum = cluster.create_topic(3);
+    cluster.produce(quorum, 20);
+    let before: BTreeSet<u32> = cluster.brokers_of(quorum).into_iter().collect();
+    let outside = (1..=4).find(|id| !before.contains(id)).unwrap();
+    let mut wanted: Vec<u32> = before.iter().copied().take(2).collect();
+    wanted.push(outside);
+    let gone = *before.iter().find(|id| !wanted.contains(id)).unwrap();
+    cluster.reassign(&wanted);
+    for _ in 0..20 {
+        cluster.produce(quorum, 2);
+        cluster.pass(500);
+    }
+    assert_eq!(cluster.brokers_of(quorum), wanted);
+    assert!(cluster.members(quorum).leaving.is_empty());
+    assert!(cluster.image().tombstones.is_empty(), "{:?}", cluster.image().tombstones);
+    let end = cluster.produce(quorum, 1);
+    cluster.pass(1_000);
+    for id in wanted {
+        assert_eq!(cluster.end_of(id as usize - 1, quorum), end);
+    }
+    assert!(!cluster.brokers[gone as usize - 1].views.contains_key(&quorum), "the old replica is gone");
+}
+
+#[test]
+fn a_partition_moves_as_a_whole_its_leader_too() {
+    let mut cluster = Cluster::of(4);
+    let quorum = cluster.create_topic(1);
+    let end = cluster.produce(quorum, 10);
+    let old = cluster.brokers_of(quorum)[0];
+    let new = if old == 4 { 3 } else { 4 };
+    cluster.reassign(&[new]);
+    cluster.pass(15_000);
+    assert_eq!(cluster.brokers_of(quorum), [new]);
+    assert_eq!(cluster.leader(quorum), new as usize - 1);
+    assert_eq!(cluster.end_of(new as usize - 1, quorum), end);
+    assert_eq!(cluster.produce(quorum, 1), end.plus(1));
+    assert!(!cluster.brokers[old as usize - 1].views.contains_key(&quorum));
+}
+
+#[test]
+fn a_lost_replica_is_replaced_under_a_new_id() {
+    let mut cluster = Cluster::of(3);
+    let quorum = cluster.create_topic(3);
+    cluster.produce(quorum, 10);
+    let leader = cluster.leader(quorum);
+    let victim = (leader + 1) % 3;
+    let old = cluster.members(quorum).on(BrokerId(victim as u32 + 1)).unwrap().replica;
+    cluster.restart(victim, |disk| remove_dir(disk, &format!("quorums/{}-{}", quorum.0, old.0)));
+    cluster.pass(15_000);
+    let new = *cluster.members(quorum).on(BrokerId(victim as u32 + 1)).unwrap();
+    assert!(new.replica > old && new.is_added && new.health == Health::Sound, "{new:?}");
+    assert!(cluster.members(quorum).leaving.is_empty());
+    let end = cluster.produce(quorum, 1);
+    cluster.pass(1_000);
+    assert_eq!((end, cluster.end_of(victim, quorum)), (Offset(11), Offset(11)));
+    assert!(restored(&cluster.brokers[victim], quorum));
+}
+
+#[test]
+fn a_broker_with_an_empty_disk_joins_again_under_new_ids() {
+    let mut cluster = Cluster::of(3);
+    let quorum = cluster.create_topic(3);
+    cluster.produce(quorum, 10);
+    let victim = (cluster.leader(quorum) + 1) % 3;
+    let victim = if victim == 0 { (victim + 1) % 3 } else { victim };
+    let before = cluster.members(QuorumId::CONTROLLER).on(BrokerId(victim as u32 + 1)).unwrap().replica;
+    let mut options = broker_options(victim);
+    options.directory = DirectoryId([77; 16]);
+    options.info.directory = options.directory;
+    cluster.disks[victim] = MemDisk::new();
+    let now = cluster.brokers[victim].now;
+    cluster.brokers[victim] = Broker::start_on_log(options, cluster.disks[victim].clone());
+    (cluster.brokers[victim].now, cluster.brokers[victim].routes_commands) = (now, false);
+    cluster.pass(20_000);
+    let after = cluster.members(QuorumId::CONTROLLER).on(BrokerId(victim as u32 + 1)).unwrap().replica;
+    assert!(after > before);
+    assert_eq!(cluster.brokers[victim].image.revision, cluster.image().revision);
+    let end = cluster.produce(quorum, 1);
+    cluster.pass(1_000);
+    assert_eq!(cluster.end_of(victim, quorum), end);
+}
+
+#[test]
+fn a_follower_below_the_leaders_log_begins_anew_there() {
+    let mut cluster = Cluster::of(3);
+    let quorum = cluster.create_topic(3);
+    cluster.produce(quorum, 10);
+    let leader = cluster.leader(quorum);
+    let behind = (leader + 1) % 3;
+    cluster.cut.insert(behind);
+    cluster.pass(5_000);
+    cluster.produce(quorum, 10);
+    let leader = cluster.leader(quorum);
+    let request = Request::DeleteRecords { quorum, before: Some(Offset(15)), validate_only: false };
+    cluster.brokers[leader].ask(request);
+    cluster.settle();
+    let request = Request::DeleteRecords { quorum, before: None, validate_only: false };
+    cluster.brokers[leader].ask(request);
+    cluster.settle();
+    cluster.cut.clear();
+    cluster.pass(8_000);
+    assert!(restored(&cluster.brokers[behind], quorum));
+    let end = cluster.produce(quorum, 3);
+    cluster.pass(1_000);
+    assert_eq!(end, Offset(23));
+    assert_eq!(cluster.end_of(behind, quorum), end);
+    assert_eq!(cluster.brokers[behind].views[&quorum].log_start, Offset(20));
+}
+
+#[test]
+fn a_broker_that_missed_many_changes_is_sent_the_image() {
+    let mut cluster = Cluster::of(3);
+    cluster.create_topic(3);
+    cluster.cut.insert(2);
+    cluster.pass(3_000);
+    for n in 0..60 {
+        let set = BTreeMap::from([("retention.ms".to_owned(), format!("{}", 1_000_000 + n))]);
+        let name = "a".to_owned();
+        let alter =
+            controller::Request::AlterTopicConfigs { name, set, unset: Vec::new(), validate_only: false };
+        assert!(cluster.control(&alter).is_ok());
+    }
+    cluster.cut.clear();
+    cluster.pass(8_000);
+    assert!(restored(&cluster.brokers[2], QuorumId::CONTROLLER));
+    assert_eq!(cluster.brokers[2].image, cluster.image());
+}
+
+fn remove_dir(disk: &MemDisk, dir: &str) {
+    let dir = Path::new(dir);
+    let remove = || -> std::io::Result<()> {
+        for entry in disk.list(dir)? {
+            disk.unlink(&dir.join(entry.name))?;
+        }
+        disk.sync_dir(dir)?;
+        disk.remove_dir(dir)?;
+        disk.sync_dir(Path::new("quorums"))
+    };
+    remove().expect("the replica was there");
+}
