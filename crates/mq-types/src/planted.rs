@@ -1,7 +1,7 @@
 //! Planted bugs: places where a build made for it does the wrong thing, to show that the tests notice.
 //!
 //! Nothing of it is in any other build: without `--cfg mq_planted` (all of them, one switched on at a time) or
-//! `--cfg mq_mutant="its name"` (that one), [`planted!`](crate::planted) is the constant `false`.
+//! `--cfg mq_mutant="its name"` (that one), `planted!` is the constant `false`.
 
 /// Whether this bug is planted.
 #[macro_export]

@@ -35,6 +35,7 @@ const TABLE: &[(u8, &str, Imports)] = &[
     (1, "mq-raft", Lower),
     (1, "mq-log", Lower),
     (1, "mq-client", Lower),
+    (1, "mq-checker", Lower),
     (0, "mq-types", Lower),
     (0, "mq-proto", Lower),
     (0, "xtask", Lower),

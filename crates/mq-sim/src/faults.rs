@@ -1,0 +1,408 @@
+//! What goes wrong, and when: each kind of fault comes by itself, again and again, and ends by itself.
+//!
+//! A fault is counted once, however long it lasts. How a broker, a disk or a link behaves under it is theirs to know.
+
+use crate::broker::Broker;
+use crate::network::Network;
+use crate::queue::{At, Event, Life};
+use crate::random::Random;
+use crate::sometimes;
+use crate::stage::Stage;
+use crate::swarm::{Scenario, Swarm};
+use std::collections::BTreeMap;
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FaultKind {
+    /// A process is killed.
+    Crash,
+    /// A machine loses its power.
+    PowerCut,
+    /// All machines lose their power.
+    PowerCutOfAll,
+    /// A process is killed again and again while it starts.
+    CrashLoop,
+    /// A process ends at an operation of its disk.
+    StopAtOperation,
+    /// A process ends between two effects of a turn.
+    StopAtEffect,
+    /// A process does not run for a while.
+    Pause,
+    /// A write or a sync fails.
+    DiskError,
+    /// A disk has no room for a while.
+    DiskFull,
+    /// A disk is slow for a while.
+    DiskSlow,
+    /// A disk finishes nothing for a while.
+    DiskHung,
+    /// Two nodes do not reach each other.
+    CutPair,
+    /// One node does not reach another.
+    CutOneWay,
+    /// A broker reaches nobody; clients may reach it.
+    Isolate,
+    /// Two brokers reach each other through the third one only.
+    Bridge,
+    /// A link comes and goes.
+    Flap,
+    /// Links lose many messages.
+    Lossy,
+    /// A wall clock is set.
+    ClockJump,
+    /// A clock runs fast or slow.
+    ClockDrift,
+}
+
+impl FaultKind {
+    /// Every kind.
+    pub const ALL: [FaultKind; 19] = [
+        FaultKind::Crash,
+        FaultKind::PowerCut,
+        FaultKind::PowerCutOfAll,
+        FaultKind::CrashLoop,
+        FaultKind::StopAtOperation,
+        FaultKind::StopAtEffect,
+        FaultKind::Pause,
+        FaultKind::DiskError,
+        FaultKind::DiskFull,
+        FaultKind::DiskSlow,
+        FaultKind::DiskHung,
+        FaultKind::CutPair,
+        FaultKind::CutOneWay,
+        FaultKind::Isolate,
+        FaultKind::Bridge,
+        FaultKind::Flap,
+        FaultKind::Lossy,
+        FaultKind::ClockJump,
+        FaultKind::ClockDrift,
+    ];
+
+    /// Its name, for people.
+    #[must_use]
+    pub fn name(self) -> String {
+        format!("{self:?}")
+    }
+
+    /// Whether it is among those of a scenario.
+    pub(crate) fn is_of(self, scenario: Scenario) -> bool {
+        match scenario {
+            Scenario::Swarm => true,
+            Scenario::Calm => false,
+            Scenario::Process => self <= FaultKind::Pause,
+            Scenario::Disk => (FaultKind::DiskError..=FaultKind::DiskHung).contains(&self),
+            Scenario::Network => (FaultKind::CutPair..=FaultKind::Lossy).contains(&self),
+            Scenario::Time => self >= FaultKind::ClockJump,
+        }
+    }
+
+    /// The least mean time between two of this kind, in microseconds.
+    pub(crate) fn mean_us(self) -> u64 {
+        let seconds = match self {
+            FaultKind::PowerCutOfAll | FaultKind::CrashLoop => 25,
+            FaultKind::DiskError | FaultKind::DiskFull | FaultKind::DiskHung => 10,
+            FaultKind::Bridge | FaultKind::Isolate | FaultKind::Flap => 8,
+            FaultKind::Crash | FaultKind::PowerCut | FaultKind::StopAtOperation | FaultKind::StopAtEffect => {
+                6
+            }
+            FaultKind::Pause | FaultKind::CutPair | FaultKind::CutOneWay => 3,
+            FaultKind::DiskSlow | FaultKind::Lossy | FaultKind::ClockJump | FaultKind::ClockDrift => 2,
+        };
+        seconds * 1_000_000
+    }
+}
+
+/// Names a fault that has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FaultId(pub(crate) u64);
+
+/// What is undone when a fault ends.
+#[derive(Debug)]
+enum Ending {
+    /// These links are mended.
+    Mend(Vec<(usize, usize)>),
+    /// These links come back and go again, so many times.
+    Flap { links: Vec<(usize, usize)>, is_cut: bool, times_left: u64 },
+    /// These links lose no more than others.
+    LoseNothing(Vec<(usize, usize)>),
+    /// This process runs again.
+    Resume(At, Life),
+    /// This disk is as fast as before.
+    SpeedUp(At),
+    /// This disk works again.
+    Unhang(At),
+    /// This disk has room again.
+    Empty(At),
+    /// This process is killed again, so many times.
+    KillAgain(At, u64),
+}
+
+/// A process that is to end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kill {
+    pub(crate) at: At,
+    /// The whole machine loses its power.
+    pub(crate) is_machine: bool,
+    /// After so long a new process starts, in microseconds.
+    pub(crate) down_us: u64,
+}
+
+/// All that goes wrong.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    /// A stream of numbers for each kind.
+    random: BTreeMap<FaultKind, Random>,
+    means_us: BTreeMap<FaultKind, u64>,
+    endings: BTreeMap<FaultId, Ending>,
+    last: u64,
+    /// No more faults begin.
+    pub(crate) is_over: bool,
+}
+
+impl Faults {
+    pub(crate) fn new(swarm: &Swarm) -> Faults {
+        let stream = |kind: FaultKind| (kind, Random::new(swarm.seed, &kind.name()));
+        Faults {
+            random: FaultKind::ALL.into_iter().map(stream).collect(),
+            means_us: swarm.faults.clone(),
+            endings: BTreeMap::new(),
+            last: 0,
+            is_over: false,
+        }
+    }
+
+    /// The first fault of each kind is due.
+    pub(crate) fn start(&mut self, from_us: u64, stage: &mut Stage) {
+        for (kind, mean_us) in &self.means_us {
+            let random = self.random.get_mut(kind).expect("there is a stream for every kind");
+            let first_us = from_us + random.below(2 * mean_us);
+            stage.queue.at(first_us, Event::Fault { kind: *kind });
+        }
+    }
+
+    /// A fault begins. Gives back the processes that are to end.
+    pub(crate) fn begin(
+        &mut self,
+        kind: FaultKind,
+        brokers: &mut [Broker],
+        network: &mut Network,
+        stage: &mut Stage,
+    ) -> Vec<Kill> {
+        if self.is_over {
+            return Vec::new();
+        }
+        *stage.tally.faults.entry(kind).or_default() += 1;
+        let mut random = self.random.remove(&kind).expect("there is a stream for every kind");
+        stage.queue.after(1 + random.below(2 * self.means_us[&kind]), Event::Fault { kind });
+        let at = random.below(brokers.len() as u64) as At;
+        let kills = match kind {
+            FaultKind::Crash | FaultKind::PowerCut | FaultKind::PowerCutOfAll | FaultKind::CrashLoop => {
+                self.kill(kind, at, brokers.len(), &mut random, stage)
+            }
+            FaultKind::StopAtOperation | FaultKind::StopAtEffect | FaultKind::Pause => {
+                self.process(kind, &mut brokers[at], &mut random, stage);
+                Vec::new()
+            }
+            FaultKind::DiskError | FaultKind::DiskFull | FaultKind::DiskSlow | FaultKind::DiskHung => {
+                self.disk(kind, &mut brokers[at], &mut random, stage);
+                Vec::new()
+            }
+            FaultKind::ClockJump | FaultKind::ClockDrift => {
+                clock(kind, &mut brokers[at], &mut random, stage.now_us());
+                Vec::new()
+            }
+            _ => {
+                self.network(kind, at, brokers.len(), network, &mut random, stage);
+                Vec::new()
+            }
+        };
+        self.random.insert(kind, random);
+        kills
+    }
+
+    fn kill(
+        &mut self,
+        kind: FaultKind,
+        at: At,
+        brokers: usize,
+        random: &mut Random,
+        stage: &mut Stage,
+    ) -> Vec<Kill> {
+        let is_machine = kind != FaultKind::Crash && !(kind == FaultKind::CrashLoop && random.one_in(2));
+        let mut kill = |at| Kill { at, is_machine, down_us: random.scaled(50_000..=4_000_000) };
+        match kind {
+            FaultKind::PowerCutOfAll => {
+                sometimes!("all brokers were down");
+                (0..brokers).map(kill).collect()
+            }
+            FaultKind::CrashLoop => {
+                let first = Kill { down_us: 20_000, ..kill(at) };
+                let times = random.between(2..=6);
+                self.ends(random.scaled(30_000..=500_000), Ending::KillAgain(at, times), stage);
+                vec![first]
+            }
+            _ => vec![kill(at)],
+        }
+    }
+
+    fn process(&mut self, kind: FaultKind, broker: &mut Broker, random: &mut Random, stage: &mut Stage) {
+        if broker.process.is_none() {
+            return;
+        }
+        match kind {
+            FaultKind::StopAtOperation => broker.disk.plan_stop(random.scaled(1..=200)),
+            FaultKind::StopAtEffect => broker.effects_left = Some(random.scaled(1..=400)),
+            _ => {
+                broker.paused += 1;
+                let ending = Ending::Resume(broker.at, broker.life);
+                self.ends(random.scaled(20_000..=6_000_000), ending, stage);
+            }
+        }
+    }
+
+    fn disk(&mut self, kind: FaultKind, broker: &mut Broker, random: &mut Random, stage: &mut Stage) {
+        let at = broker.at;
+        match kind {
+            FaultKind::DiskError => broker.disk.plan_error(random.scaled(1..=100)),
+            FaultKind::DiskFull => {
+                broker.disk.fill(random.below(600_000));
+                self.ends(random.scaled(200_000..=8_000_000), Ending::Empty(at), stage);
+            }
+            FaultKind::DiskSlow => {
+                broker.disk.slow += 1;
+                self.ends(random.scaled(100_000..=5_000_000), Ending::SpeedUp(at), stage);
+            }
+            _ => {
+                broker.disk.hung += 1;
+                self.ends(random.scaled(100_000..=6_000_000), Ending::Unhang(at), stage);
+            }
+        }
+    }
+
+    fn network(
+        &mut self,
+        kind: FaultKind,
+        at: At,
+        brokers: usize,
+        network: &mut Network,
+        random: &mut Random,
+        stage: &mut Stage,
+    ) {
+        let clients = network.clients();
+        let other = (at + 1 + random.below(brokers as u64) as usize) % (brokers + 1);
+        let other = if other == at { clients } else { other };
+        let both = |a, b| [(a, b), (b, a)];
+        let links: Vec<(usize, usize)> = match kind {
+            FaultKind::CutPair | FaultKind::Flap => both(at, other).to_vec(),
+            FaultKind::CutOneWay if random.one_in(2) => vec![(at, other)],
+            FaultKind::CutOneWay => vec![(other, at)],
+            FaultKind::Isolate => {
+                let nodes = if random.one_in(2) { brokers } else { brokers + 1 };
+                (0..nodes).filter(|node| *node != at).flat_map(|node| both(at, node)).collect()
+            }
+            FaultKind::Bridge => both((at + 1) % brokers, (at + 2) % brokers).to_vec(),
+            _ => (0..=brokers).filter(|node| *node != at).flat_map(|node| both(at, node)).collect(),
+        };
+        let lasts_us = random.scaled(50_000..=6_000_000);
+        match kind {
+            FaultKind::Lossy => {
+                let loss_ppm = random.between(50_000..=600_000) as u32;
+                links.iter().for_each(|(from, to)| network.lose(*from, *to, loss_ppm));
+                self.ends(lasts_us, Ending::LoseNothing(links), stage);
+            }
+            FaultKind::Flap => {
+                links.iter().for_each(|(from, to)| network.cut(*from, *to));
+                let times_left = random.between(3..=20);
+                let ending = Ending::Flap { links, is_cut: true, times_left };
+                self.ends(random.scaled(10_000..=500_000), ending, stage);
+            }
+            _ => {
+                links.iter().for_each(|(from, to)| network.cut(*from, *to));
+                self.ends(lasts_us, Ending::Mend(links), stage);
+            }
+        }
+    }
+
+    fn ends(&mut self, after_us: u64, ending: Ending, stage: &mut Stage) {
+        self.last += 1;
+        let fault = FaultId(self.last);
+        self.endings.insert(fault, ending);
+        stage.queue.after(after_us, Event::Heal { fault });
+    }
+
+    /// A fault ends. Gives back a process that is to end once more.
+    pub(crate) fn end(
+        &mut self,
+        fault: FaultId,
+        brokers: &mut [Broker],
+        network: &mut Network,
+        stage: &mut Stage,
+    ) -> Option<Kill> {
+        match self.endings.remove(&fault)? {
+            Ending::Mend(links) => links.iter().for_each(|(from, to)| network.mend(*from, *to)),
+            Ending::Flap { links, is_cut, times_left } => {
+                if is_cut {
+                    links.iter().for_each(|(from, to)| network.mend(*from, *to));
+                } else {
+                    links.iter().for_each(|(from, to)| network.cut(*from, *to));
+                }
+                if times_left > 0 || !is_cut {
+                    let random = self.random.get_mut(&FaultKind::Flap).expect("there is a stream for it");
+                    let after_us = random.scaled(10_000..=500_000);
+                    let times_left = times_left.saturating_sub(1);
+                    self.ends(after_us, Ending::Flap { links, is_cut: !is_cut, times_left }, stage);
+                }
+            }
+            Ending::LoseNothing(links) => links.iter().for_each(|(from, to)| network.lose(*from, *to, 0)),
+            Ending::Resume(at, life) if brokers[at].life == life => {
+                brokers[at].paused -= 1;
+                brokers[at].resume(stage);
+            }
+            Ending::Resume(..) => {}
+            Ending::SpeedUp(at) => brokers[at].disk.slow -= 1,
+            Ending::Unhang(at) => {
+                brokers[at].disk.hung -= 1;
+                brokers[at].resume(stage);
+            }
+            Ending::Empty(at) => brokers[at].disk.empty(),
+            Ending::KillAgain(at, times_left) => {
+                let random = self.random.get_mut(&FaultKind::CrashLoop).expect("there is a stream for it");
+                let (after_us, is_machine) = (random.scaled(30_000..=500_000), random.one_in(2));
+                if times_left > 1 {
+                    self.ends(after_us, Ending::KillAgain(at, times_left - 1), stage);
+                }
+                return Some(Kill { at, is_machine, down_us: 20_000 });
+            }
+        }
+        None
+    }
+
+    /// Everything works again, and nothing more goes wrong. What is down starts by itself.
+    pub(crate) fn heal(&mut self, brokers: &mut [Broker], network: &mut Network, stage: &mut Stage) {
+        self.is_over = true;
+        self.endings.clear();
+        network.heal();
+        for broker in brokers {
+            broker.disk.mend();
+            (broker.paused, broker.effects_left) = (0, None);
+            broker.clock.set_right(stage.now_us());
+            broker.resume(stage);
+        }
+    }
+}
+
+fn clock(kind: FaultKind, broker: &mut Broker, random: &mut Random, now_us: u64) {
+    let is_back = random.one_in(2);
+    let sign = if is_back { -1 } else { 1 };
+    if kind == FaultKind::ClockDrift {
+        return broker.clock.drift(now_us, sign * random.scaled(10..=100_000) as i64);
+    }
+    if is_back {
+        sometimes!("a clock jumped back");
+    }
+    let by_ms = random.scaled(1..=200_000_000);
+    if by_ms > 24 * 60 * 60 * 1_000 {
+        sometimes!("a clock jumped by more than a day");
+    }
+    broker.clock.jump(sign * by_ms as i64);
+}
