@@ -56,6 +56,8 @@ pub(crate) struct Quorum {
     memberships: BTreeMap<Index, (Membership, u32)>,
     /// What was committed: where each term of it begins, and its last entry.
     committed_runs: Vec<(Index, Term)>,
+    /// Up to where everything was committed by the leader of this term or an earlier one.
+    committed_by: Vec<(Index, Term)>,
     committed: Index,
     committed_event: u32,
     /// The highest high watermark of which a majority was seen to have everything, and the event.

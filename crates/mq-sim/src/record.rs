@@ -92,9 +92,6 @@ impl Record {
             let entries = write.entries.iter().map(entry_fact).collect();
             self.fact(at_us, Fact::Written { quorum, replica, reset, entries });
         }
-        if write.create.is_none() {
-            self.committed(at_us, quorum, replica, write.commit);
-        }
     }
 
     /// A write is durable.
@@ -110,6 +107,9 @@ impl Record {
         let appended = write.entries.last().map(|entry| (entry.index, entry.term));
         if let Some((last, term)) = appended.or(reset_to) {
             self.fact(at_us, Fact::LogDurable { quorum, replica, last, term });
+        }
+        if write.create.is_none() {
+            self.committed(at_us, quorum, replica, write.commit);
         }
         if let Some(membership) = &write.membership {
             let membership = membership.clone();

@@ -25,15 +25,14 @@ pub(super) fn check_new_term(
     previous: Term,
     findings: &mut Findings,
 ) {
-    let runs = &quorum.committed_runs;
-    let earlier = runs.partition_point(|run| run.1 < term);
-    let Some(run) = earlier.checked_sub(1) else { return };
-    let last = runs.get(earlier).map_or(quorum.committed, |next| next.0.previous());
-    check_complete(quorum, (term, first, previous), (last, runs[run].1), findings);
+    let earlier = quorum.committed_by.iter().rev().find(|(_, by)| *by < term);
+    let Some(&(last, _)) = earlier else { return };
+    let Some(last_term) = term_in(&quorum.committed_runs, last) else { return };
+    check_complete(quorum, (term, first, previous), (last, last_term), findings);
 }
 
 /// Leader completeness: the log of `term`, which begins at `first` behind an entry of `previous`, holds what was
-/// committed in an earlier term.
+/// committed in an earlier term (by whose leader, not: of which term the entry is).
 fn check_complete(
     quorum: &Quorum,
     (term, first, previous): (Term, Index, Term),
@@ -99,6 +98,12 @@ impl Quorum {
     fn extend_committed(&mut self, replica: ReplicaId, through: Index, findings: &mut Findings) {
         let from = self.committed;
         let Some(state) = self.replicas.get(&replica) else { return };
+        // Whoever committed it led this term or an earlier one.
+        let by = state.vote.term.max(state.published.map_or(Term(0), |published| published.term));
+        match self.committed_by.last_mut().filter(|last| last.1 == by) {
+            Some(last) => last.0 = through,
+            None => self.committed_by.push((through, by)),
+        }
         let first_run = state.log.runs().partition_point(|run| run.0 <= from.next()).saturating_sub(1);
         let new_runs: Vec<(Index, Term)> =
             state.log.runs()[first_run..].iter().copied().take_while(|run| run.0 <= through).collect();
@@ -114,7 +119,7 @@ impl Quorum {
             if last <= from {
                 continue;
             }
-            for (later, log) in self.terms.terms.range((Bound::Excluded(*term), Bound::Unbounded)) {
+            for (later, log) in self.terms.terms.range((Bound::Excluded(by.max(*term)), Bound::Unbounded)) {
                 check_complete(self, (*later, log.first, log.previous), (last, *term), findings);
             }
         }

@@ -84,7 +84,9 @@ impl Quorum {
                 findings.add(Check::C15, text + &before);
             }
         }
-        let acknowledges = kind == MessageKind::AppendResponse && !reject;
+        // What waited until a later term's entries were durable in its place convinces nobody any more: the leader of the
+        // later term was elected by those who would have to be convinced.
+        let acknowledges = kind == MessageKind::AppendResponse && !reject && term >= state.vote.term;
         if acknowledges && !state.is_lost && index > state.synced {
             let durable = state.synced;
             let text =

@@ -20,7 +20,10 @@ impl World {
             let durable = disk.vote.term.max(Start::BOOTSTRAP.prev_term);
             assert!(message.term <= durable, "{message:?} leaves before its term is durable");
         }
-        if message.kind == MessageKind::AppendResponse && !message.reject {
+        // To a leader who is over, an answer may leave together with what a newer one has put in the place of its
+        // entries: that was not possible, had they been committed.
+        let is_accepted = message.kind == MessageKind::AppendResponse && !message.reject;
+        if is_accepted && message.term >= disk.vote.term {
             assert!(message.index <= disk.last_index(), "{message:?} leaves before its entries are durable");
         }
         // A vote of an earlier term may be repeated together with one of a later term.

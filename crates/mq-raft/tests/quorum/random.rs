@@ -231,6 +231,7 @@ impl Run {
                 self.world.start(replica);
             }
             self.world.apply(replica);
+            self.world.record(replica);
         }
         self.world.settle();
         self.leave_joint();
