@@ -338,3 +338,27 @@ fn no_command_is_applied_twice() {
     let _ = image.apply(&found, Index(1), AT_MS);
     let _ = image.apply(&found, Index(1), AT_MS);
 }
+
+/// Founders that are not wanted any more are not opened: with too few of the others, nobody could elect who lets the
+/// new ones in.
+#[test]
+fn a_partition_is_not_moved_before_most_of_its_first_replicas_are_open() {
+    let mut image = three_brokers();
+    let (quorum, replicas) = {
+        let topic = topic(&mut image, &create(1, "a", &[&[1, 2, 3]]));
+        (topic.partitions[0].quorum, topic.partitions[0].replica_ids())
+    };
+    let shrink = Command::ReassignPartition { quorum, brokers: brokers(&[1]) };
+    let open = |at: usize| {
+        let directory = directory(at as u8 + 1);
+        Command::OpenReplica { quorum, replica: replicas[at], directory }
+    };
+    refused(&mut image, &shrink, &Rejection::StillFounding { quorum });
+    apply(&mut image, &open(1)).unwrap();
+    refused(&mut image, &shrink, &Rejection::StillFounding { quorum });
+    apply(&mut image, &open(2)).unwrap();
+    let members = topic(&mut image, &shrink).partitions[0].members.clone();
+    assert_eq!(members.leaving, replicas[1..]);
+    assert!(members.replicas[0].is_added, "what is made from now on begins empty");
+    topic(&mut image, &shrink); // who is added later does not count
+}

@@ -274,6 +274,9 @@ impl Image {
         let (topic, partition) = self.partition(quorum).ok_or(Rejection::UnknownQuorum { quorum })?;
         let topic_id = topic.id;
         let old = partition.members.clone();
+        if !old.are_founded() {
+            return Err(Rejection::StillFounding { quorum });
+        }
         let keep = |broker: &BrokerId| old.on(*broker).copied();
         // Its successor could not be made before it is gone: with all of them on such brokers, nobody could go first.
         let is_left = |broker: &&BrokerId| old.leaving.iter().any(|leaving| leaving.broker() == **broker);

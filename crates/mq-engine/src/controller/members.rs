@@ -56,6 +56,13 @@ impl Members {
         self.replicas.iter().find(|info| info.replica.broker() == broker)
     }
 
+    /// Whether most of the first replicas have been opened: they can elect a leader, who lets others in.
+    pub(super) fn are_founded(&self) -> bool {
+        let founders = || self.replicas.iter().filter(|info| !info.is_added);
+        let opened = founders().filter(|info| info.opened_in.is_some()).count();
+        opened * 2 > founders().count() || founders().next().is_none()
+    }
+
     pub(super) fn get_mut(&mut self, replica: ReplicaId) -> Option<&mut ReplicaInfo> {
         self.replicas.iter_mut().find(|info| info.replica == replica)
     }

@@ -117,6 +117,14 @@ pub enum Rejection {
         /// The broker.
         broker: BrokerId,
     },
+    /// Too few of the first replicas take part yet: without them, nobody could elect who lets others in.
+    #[error(
+        "the first replicas of quorum {quorum} are still being made; try again when most of them are there"
+    )]
+    StillFounding {
+        /// The quorum.
+        quorum: QuorumId,
+    },
     /// Only a lost replica is replaced, and only one of a partition.
     #[error("replica {replica} of quorum {quorum} is not lost, or the controller's: it stays")]
     NotToBeReplaced {
@@ -160,6 +168,10 @@ impl From<Rejection> for api::Error {
             }
             Rejection::StillLeaving { broker, .. } => api::Error::Overloaded {
                 what: format!("is still moving another replica of this partition off broker {broker}"),
+                retry_after_ms: RETRY_AFTER_MOVING_MS,
+            },
+            Rejection::StillFounding { .. } => api::Error::Overloaded {
+                what: "is still making the first replicas of this partition".to_owned(),
                 retry_after_ms: RETRY_AFTER_MOVING_MS,
             },
             Rejection::Restored { name, topic_id } => not_in_trash(&name, topic_id),
