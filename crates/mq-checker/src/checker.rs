@@ -182,6 +182,7 @@ impl Checker {
                 quorum.open(opened, findings);
             }
             Fact::Removed { quorum, replica } => self.quorum_and_findings(*quorum).0.remove(*replica),
+            Fact::DiskLost { quorum, replica } => self.quorum_and_findings(*quorum).0.lose_disk(*replica),
             Fact::Written { quorum, replica, reset, entries } => {
                 let (quorum, findings) = self.quorum_and_findings(*quorum);
                 quorum.write(*replica, *reset, entries, findings);

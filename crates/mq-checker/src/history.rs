@@ -195,6 +195,14 @@ pub enum Fact {
         /// The replica.
         replica: ReplicaId,
     },
+    /// The disk of a replica is gone with all that was on it. What it acknowledged before may still arrive and counts,
+    /// but from now on nothing is promised under its id: if it is made anew, it is nobody.
+    DiskLost {
+        /// The quorum.
+        quorum: QuorumId,
+        /// The replica.
+        replica: ReplicaId,
+    },
     /// A replica hands a change of its log to its disk. Nothing of it is durable yet.
     Written {
         /// The quorum.

@@ -26,6 +26,8 @@ struct Replica {
     /// It neither votes nor acknowledges.
     is_lost: bool,
     is_removed: bool,
+    /// All that it had is gone: what is heard under its id since is nobody's.
+    is_nobody: bool,
     /// The index of the membership entry that it applied last.
     conf_index: Index,
     /// What it published since it was opened.
@@ -74,6 +76,9 @@ impl Quorum {
     pub(crate) fn open(&mut self, opened: &Opened, findings: &mut Findings) {
         let is_lost = matches!(opened.standing, Standing::Lost(_) | Standing::Gone);
         if let Some(before) = self.replicas.get(&opened.replica) {
+            if before.is_nobody {
+                return;
+            }
             if before.is_removed {
                 let text = format!("replica {} was removed and is back under the same id", opened.replica);
                 findings.add(Check::C15, text);
@@ -97,6 +102,7 @@ impl Quorum {
             vote: opened.vote,
             is_lost,
             is_removed: false,
+            is_nobody: false,
             conf_index: opened.membership.conf_index,
             published: None,
         };
@@ -136,6 +142,13 @@ impl Quorum {
     pub(crate) fn remove(&mut self, replica: ReplicaId) {
         if let Some(replica) = self.replicas.get_mut(&replica) {
             replica.is_removed = true;
+        }
+    }
+
+    /// A replica's disk is gone. What it had durably until then counts: others may learn of it later.
+    pub(crate) fn lose_disk(&mut self, replica: ReplicaId) {
+        if let Some(replica) = self.replicas.get_mut(&replica) {
+            (replica.is_nobody, replica.is_lost) = (true, true);
         }
     }
 
@@ -271,7 +284,7 @@ impl Quorum {
     }
 }
 
-/// The replica of which something is recorded; it must have been opened.
+/// The replica of which something is recorded; it must have been opened. `None` also for one that is nobody.
 fn known<'a>(
     replicas: &'a mut BTreeMap<ReplicaId, Replica>,
     replica: ReplicaId,
@@ -281,5 +294,5 @@ fn known<'a>(
     if state.is_none() {
         findings.add(Check::History, format!("replica {replica} was never opened"));
     }
-    state
+    state.filter(|state| !state.is_nobody)
 }

@@ -42,6 +42,8 @@ pub(crate) struct Broker {
     swarm: Arc<Swarm>,
     random: Random,
     pub(crate) shards: u16,
+    /// Names what is on the disk, which may be another disk than before.
+    pub(crate) directory: DirectoryId,
     /// Grows with every process that ends.
     pub(crate) life: Life,
     pub(crate) process: Option<Process>,
@@ -51,6 +53,7 @@ pub(crate) struct Broker {
     pub(crate) deferred: Vec<Event>,
     /// The process ends after carrying out so many more effects.
     pub(crate) effects_left: Option<u64>,
+    has_lost_disk: bool,
 }
 
 /// A running process.
@@ -79,11 +82,13 @@ impl Broker {
             swarm: Arc::clone(swarm),
             random: Random::new(seed, "broker"),
             shards: swarm.shards[at],
+            directory: DirectoryId([broker_id(at).0 as u8; 16]),
             life: 0,
             process: None,
             paused: 0,
             deferred: Vec::new(),
             effects_left: None,
+            has_lost_disk: false,
         }
     }
 
@@ -161,9 +166,16 @@ impl Broker {
         }
     }
 
+    /// The machine has an empty disk in the place of the one that it had; no process runs.
+    pub(crate) fn lose_disk(&mut self) {
+        self.disk.wipe();
+        self.has_lost_disk = true;
+        self.directory.0[15] += 100;
+    }
+
     fn engine_options(&self, shard: ShardId, seed: u64) -> mq_engine::Options {
         let broker = broker_id(self.at);
-        let directory = DirectoryId([broker.0 as u8; 16]);
+        let directory = self.directory;
         mq_engine::Options {
             broker,
             directory,
@@ -176,7 +188,8 @@ impl Broker {
                 peer_endpoint: format!("b{broker}:9651"),
                 ..BrokerInfo::default()
             },
-            found_cluster: (self.at == 0).then(|| "sim".to_owned()),
+            // A broker whose disk is empty again finds a cluster that is there.
+            found_cluster: (self.at == 0 && !self.has_lost_disk).then(|| "sim".to_owned()),
             controller: controller::Options {
                 snapshot_interval_entries: self.swarm.snapshot_interval_entries,
                 trash_grace_ms: self.swarm.trash_grace_ms,

@@ -110,6 +110,14 @@ impl BrokerDisk {
         (self.stop_at, self.error_at) = (None, None);
     }
 
+    /// There is nothing on it, as on a new one.
+    pub(crate) fn wipe(&mut self) {
+        self.mem = MemDisk::new();
+        if let Some(capacity_bytes) = self.capacity_bytes {
+            self.mem.set_capacity_bytes(capacity_bytes);
+        }
+    }
+
     /// Where within a round a crash comes, in operations.
     pub(crate) fn crash_moment(&mut self) -> u64 {
         self.random.below(12)

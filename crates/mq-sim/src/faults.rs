@@ -9,6 +9,7 @@ use crate::random::Random;
 use crate::sometimes;
 use crate::stage::Stage;
 use crate::swarm::{Scenario, Swarm};
+use crate::whole;
 use std::collections::BTreeMap;
 
 /// A kind of fault.
@@ -36,6 +37,8 @@ pub enum FaultKind {
     DiskSlow,
     /// A disk finishes nothing for a while.
     DiskHung,
+    /// A broker's machine breaks, and another one with an empty disk takes its place.
+    DiskLost,
     /// Two nodes do not reach each other.
     CutPair,
     /// One node does not reach another.
@@ -56,7 +59,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [FaultKind; 19] = [
+    pub const ALL: [FaultKind; 20] = [
         FaultKind::Crash,
         FaultKind::PowerCut,
         FaultKind::PowerCutOfAll,
@@ -68,6 +71,7 @@ impl FaultKind {
         FaultKind::DiskFull,
         FaultKind::DiskSlow,
         FaultKind::DiskHung,
+        FaultKind::DiskLost,
         FaultKind::CutPair,
         FaultKind::CutOneWay,
         FaultKind::Isolate,
@@ -90,7 +94,7 @@ impl FaultKind {
             Scenario::Swarm => true,
             Scenario::Calm => false,
             Scenario::Process => self <= FaultKind::Pause,
-            Scenario::Disk => (FaultKind::DiskError..=FaultKind::DiskHung).contains(&self),
+            Scenario::Disk => (FaultKind::DiskError..=FaultKind::DiskLost).contains(&self),
             Scenario::Network => (FaultKind::CutPair..=FaultKind::Lossy).contains(&self),
             Scenario::Time => self >= FaultKind::ClockJump,
         }
@@ -100,7 +104,7 @@ impl FaultKind {
     pub(crate) fn mean_us(self) -> u64 {
         let seconds = match self {
             FaultKind::PowerCutOfAll | FaultKind::CrashLoop => 25,
-            FaultKind::DiskError | FaultKind::DiskFull | FaultKind::DiskHung => 10,
+            FaultKind::DiskError | FaultKind::DiskFull | FaultKind::DiskHung | FaultKind::DiskLost => 10,
             FaultKind::Bridge | FaultKind::Isolate | FaultKind::Flap => 8,
             FaultKind::Crash | FaultKind::PowerCut | FaultKind::StopAtOperation | FaultKind::StopAtEffect => {
                 6
@@ -143,6 +147,8 @@ pub(crate) struct Kill {
     pub(crate) at: At,
     /// The whole machine loses its power.
     pub(crate) is_machine: bool,
+    /// What was on its disk is gone.
+    pub(crate) loses_disk: bool,
     /// After so long a new process starts, in microseconds.
     pub(crate) down_us: u64,
 }
@@ -191,14 +197,20 @@ impl Faults {
         if self.is_over {
             return Vec::new();
         }
-        *stage.tally.faults.entry(kind).or_default() += 1;
         let mut random = self.random.remove(&kind).expect("there is a stream for every kind");
         stage.queue.after(1 + random.below(2 * self.means_us[&kind]), Event::Fault { kind });
         let at = random.below(brokers.len() as u64) as At;
+        if kind == FaultKind::DiskLost && !whole::can_lose(at, brokers, &stage.record) {
+            self.random.insert(kind, random);
+            return Vec::new();
+        }
+        *stage.tally.faults.entry(kind).or_default() += 1;
         let kills = match kind {
-            FaultKind::Crash | FaultKind::PowerCut | FaultKind::PowerCutOfAll | FaultKind::CrashLoop => {
-                self.kill(kind, at, brokers.len(), &mut random, stage)
-            }
+            FaultKind::Crash
+            | FaultKind::PowerCut
+            | FaultKind::PowerCutOfAll
+            | FaultKind::CrashLoop
+            | FaultKind::DiskLost => self.kill(kind, at, brokers.len(), &mut random, stage),
             FaultKind::StopAtOperation | FaultKind::StopAtEffect | FaultKind::Pause => {
                 self.process(kind, &mut brokers[at], &mut random, stage);
                 Vec::new()
@@ -229,7 +241,8 @@ impl Faults {
         stage: &mut Stage,
     ) -> Vec<Kill> {
         let is_machine = kind != FaultKind::Crash && !(kind == FaultKind::CrashLoop && random.one_in(2));
-        let mut kill = |at| Kill { at, is_machine, down_us: random.scaled(50_000..=4_000_000) };
+        let loses_disk = kind == FaultKind::DiskLost;
+        let mut kill = |at| Kill { at, is_machine, loses_disk, down_us: random.scaled(50_000..=4_000_000) };
         match kind {
             FaultKind::PowerCutOfAll => {
                 sometimes!("all brokers were down");
@@ -371,7 +384,7 @@ impl Faults {
                 if times_left > 1 {
                     self.ends(after_us, Ending::KillAgain(at, times_left - 1), stage);
                 }
-                return Some(Kill { at, is_machine, down_us: 20_000 });
+                return Some(Kill { at, is_machine, loses_disk: false, down_us: 20_000 });
             }
         }
         None

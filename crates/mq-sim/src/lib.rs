@@ -35,6 +35,7 @@ mod tally;
 mod tell;
 mod time;
 mod transcript;
+mod whole;
 mod world;
 
 pub use faults::FaultKind;

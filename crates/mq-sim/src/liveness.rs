@@ -5,6 +5,7 @@ use crate::broker::broker_id;
 use crate::payload;
 use crate::queue::At;
 use crate::record::running_hash;
+use crate::whole;
 use crate::world::World;
 use mq_checker::history::{Fact, FinalContent, FinalLog, Placed};
 use mq_engine::View;
@@ -17,6 +18,7 @@ const STEP_US: u64 = 200_000;
 const ACKNOWLEDGED_US_MAX: u64 = 10_000_000;
 const READ_US_MAX: u64 = 30_000_000;
 const EQUAL_US_MAX: u64 = 30_000_000;
+const MEMBERS_US_MAX: u64 = 30_000_000;
 /// How much of a log is read at once, in bytes.
 const READ_BYTES: usize = 1 << 20;
 
@@ -69,6 +71,10 @@ pub(crate) fn check(world: &mut World) -> Result<(), String> {
             }
         }
         apart.is_empty().then_some(()).ok_or(format!("{apart:?}"))
+    })?;
+    let until_us = world.stage.now_us() + MEMBERS_US_MAX;
+    wait(world, until_us, "the members do not become those that are wanted", |world| {
+        whole::image(&world.brokers, &world.stage.record).map(drop)
     })?;
     for quorum in world.clients.partitions() {
         for (at, view) in views(world, quorum) {

@@ -5,8 +5,8 @@
 use mq_checker::history::{EntryFact, Event, Fact, Opened, Placed, RunningHash};
 use mq_checker::{Checker, Deadlines, Violation};
 use mq_engine::View;
-use mq_types::persist::{Create, RecoveredReplica, ReplicaWrite, Standing, Vote};
-use mq_types::{Body, Entry, Index, Message, QuorumId, ReplicaId, TermRuns};
+use mq_types::persist::{Create, Membership, RecoveredReplica, ReplicaWrite, Standing, Vote};
+use mq_types::{Body, BrokerId, Entry, Index, Message, QuorumId, ReplicaId, TermRuns};
 use std::collections::BTreeMap;
 
 /// A run's history, judged as it grows.
@@ -17,6 +17,8 @@ pub(crate) struct Record {
     found: Vec<Violation>,
     /// How far each replica was last said to have committed.
     committed: BTreeMap<(QuorumId, ReplicaId), Index>,
+    /// The members that each replica has on record.
+    memberships: BTreeMap<(QuorumId, ReplicaId), Membership>,
     /// Facts are printed as they are seen.
     prints: bool,
 }
@@ -25,7 +27,13 @@ impl Record {
     /// A history without a fact.
     pub(crate) fn new(prints: bool) -> Record {
         let checker = Checker::new(Deadlines::default());
-        Record { checker, found: Vec::new(), committed: BTreeMap::new(), prints }
+        Record {
+            checker,
+            found: Vec::new(),
+            committed: BTreeMap::new(),
+            memberships: BTreeMap::new(),
+            prints,
+        }
     }
 
     /// The first broken promise, if one was found.
@@ -52,8 +60,14 @@ impl Record {
         self.found.extend_from_slice(self.checker.observe(&event));
     }
 
+    /// The members that this replica has on record.
+    pub(crate) fn membership(&self, quorum: QuorumId, replica: ReplicaId) -> Option<&Membership> {
+        self.memberships.get(&(quorum, replica))
+    }
+
     /// A replica came up.
     pub(crate) fn opened(&mut self, at_us: u64, found: &RecoveredReplica) {
+        self.memberships.insert((found.quorum, found.replica), found.membership.clone());
         let opened = Opened {
             quorum: found.quorum,
             replica: found.replica,
@@ -69,6 +83,7 @@ impl Record {
 
     /// A replica was made.
     fn created(&mut self, at_us: u64, (quorum, replica): (QuorumId, ReplicaId), create: &Create) {
+        self.memberships.insert((quorum, replica), create.membership.clone());
         let start = create.start;
         let term_runs = TermRuns::starting_at(start.prev_index, start.prev_term, start.base_offset);
         let opened = Opened {
@@ -113,10 +128,20 @@ impl Record {
         }
         if let Some(membership) = &write.membership {
             let membership = membership.clone();
+            self.memberships.insert((quorum, replica), membership.clone());
             self.fact(at_us, Fact::MembershipApplied { quorum, replica, membership });
         }
         if write.remove {
             self.fact(at_us, Fact::Removed { quorum, replica });
+        }
+    }
+
+    /// A broker's disk is gone.
+    pub(crate) fn disk_lost(&mut self, at_us: u64, broker: BrokerId) {
+        let all = self.memberships.keys().copied();
+        let gone: Vec<_> = all.filter(|(_, replica)| replica.broker() == broker).collect();
+        for (quorum, replica) in gone {
+            self.fact(at_us, Fact::DiskLost { quorum, replica });
         }
     }
 

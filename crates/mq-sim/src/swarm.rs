@@ -77,8 +77,6 @@ pub struct Swarm {
     /// The seed that all of it comes from.
     pub seed: u64,
     pub(crate) brokers: usize,
-    /// Only the first broker founds the cluster, and the others join it; else three voters found it together.
-    pub(crate) joins: bool,
     /// Replicas are moved from broker to broker.
     pub(crate) moves: bool,
     pub(crate) partitions: u32,
@@ -113,13 +111,12 @@ impl Swarm {
         let random = &mut random;
         // A stream of its own: the rest of a run is what it would be without.
         let mut members = Random::new(seed, "members");
-        let (joins, moves) = (members.one_in(2), members.one_in(2));
-        let brokers = if joins { members.between(3..=5) as usize } else { 3 };
+        let (has_more, moves) = (members.one_in(2), members.one_in(2));
+        let brokers = if has_more { members.between(4..=5) as usize } else { 3 };
         let trims = HAS_START_SNAPSHOTS && !random.one_in(4);
         Swarm {
             seed,
             brokers,
-            joins,
             moves,
             partitions: random.between(2..=5) as u32,
             safety_us: random.between(40..=100) * 1_000_000,

@@ -16,14 +16,9 @@ use crate::tally::Tally;
 use crate::tell;
 use crate::transcript::{Keep, Transcript};
 use mq_engine::Input;
-use mq_engine::controller::Controller;
 use mq_log::MemDisk;
-use mq_types::persist::{Create, Membership, ReplicaWrite, Start};
-use mq_types::{Message, QuorumId, ReplicaId};
+use mq_types::Message;
 use std::sync::Arc;
-
-/// The allocation number of every broker's first replica of quorum 0.
-const FIRST_ALLOCATION: u32 = 1;
 
 /// One run's world.
 pub(crate) struct World {
@@ -38,7 +33,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A world in which nothing has happened: no process runs, and disks are empty or hold a voter of quorum 0.
+    /// A world in which nothing has happened: no process runs, and disks are empty.
     pub(crate) fn new(swarm: Swarm, keep: Keep) -> World {
         let swarm = Arc::new(swarm);
         let prints = keep == Keep::Print;
@@ -49,8 +44,7 @@ impl World {
             tally: Tally { seeds: 1, ..Tally::default() },
             out: Vec::new(),
         };
-        let disk = |at| if swarm.joins { MemDisk::new() } else { founding_disk(at, &swarm) };
-        let brokers = (0..swarm.brokers).map(|at| Broker::new(at, &swarm, disk(at)));
+        let brokers = (0..swarm.brokers).map(|at| Broker::new(at, &swarm, MemDisk::new()));
         World {
             brokers: brokers.collect(),
             network: Network::new(swarm.brokers, swarm.network, Random::new(swarm.seed, "network")),
@@ -199,7 +193,7 @@ impl World {
                 // A failed write ends the process, not the machine.
                 let is_machine = matches!(end, End::Stopped) && self.random.one_in(2);
                 let down_us = self.random.scaled(50_000..=4_000_000);
-                self.end_process(Kill { at, is_machine, down_us });
+                self.end_process(Kill { at, is_machine, loses_disk: false, down_us });
                 Ok(())
             }
         }
@@ -213,11 +207,20 @@ impl World {
     }
 
     fn end_process(&mut self, kill: Kill) {
-        let Kill { at, is_machine, down_us } = kill;
-        let what = if is_machine { "loses its power" } else { "is killed" };
-        self.stage.step(&[101, at as u64, u64::from(is_machine)], || format!("b{} {what}", at + 1));
+        let Kill { at, is_machine, loses_disk, down_us } = kill;
+        let what = match (is_machine, loses_disk) {
+            (_, true) => "loses its disk",
+            (true, _) => "loses its power",
+            _ => "is killed",
+        };
+        let numbers = [101, at as u64, u64::from(is_machine), u64::from(loses_disk)];
+        self.stage.step(&numbers, || format!("b{} {what}", at + 1));
         let broker = &mut self.brokers[at];
         broker.crash(is_machine);
+        if loses_disk {
+            broker.lose_disk();
+            self.stage.record.disk_lost(self.stage.queue.now_us(), broker_id(at));
+        }
         self.stage.queue.after(down_us, Event::Start { at, life: broker.life });
     }
 
@@ -282,34 +285,4 @@ impl World {
             self.stage.queue.at(arrival_us, Event::Peer { at, life, message });
         }
     }
-}
-
-/// A disk that holds one of the first voters of quorum 0, as the founding of a cluster leaves it.
-fn founding_disk(at: At, swarm: &Swarm) -> MemDisk {
-    let disk = MemDisk::new();
-    let members = (0..swarm.brokers).map(|at| ReplicaId::new(broker_id(at), FIRST_ALLOCATION));
-    let membership = Membership {
-        conf_index: Start::BOOTSTRAP.prev_index,
-        voters: members.collect(),
-        ..Membership::default()
-    };
-    let create = Create {
-        start: Start::BOOTSTRAP,
-        membership,
-        opened: true,
-        snapshot: Some(Controller::first_snapshot()),
-    };
-    let options = mq_log::Options {
-        preallocate_step_bytes: swarm.disk.preallocate_step_bytes,
-        ..mq_log::Options::new(swarm.shards[at], [at as u8; 32])
-    };
-    let mut opened = mq_log::open(disk.clone(), options).expect("an empty disk opens");
-    let replica = ReplicaId::new(broker_id(at), FIRST_ALLOCATION);
-    let mut write = ReplicaWrite::new(QuorumId::CONTROLLER, replica);
-    write.create = Some(create);
-    opened[0].store.persist_round(vec![write]).expect("an empty disk takes it");
-    for shard in opened {
-        shard.store.close().expect("an empty disk takes it");
-    }
-    disk.crash(mq_log::disk::Crash::Process)
 }

@@ -56,11 +56,13 @@ impl Quorum {
     /// A message leaves a replica.
     pub(crate) fn send(&mut self, leaving: Leaving, findings: &mut Findings) {
         let Leaving { from, to, kind, term, index, reject } = leaving;
-        let Some(state) = known(&mut self.replicas, from, findings) else { return };
+        let Some(state) = self.replicas.get(&from) else {
+            return findings.add(Check::History, format!("replica {from} was never opened"));
+        };
         if matches!(kind, MessageKind::PreVote | MessageKind::PreVoteResponse) {
             return; // they carry a term that nobody has taken yet
         }
-        if term > state.vote.term {
+        if term > state.vote.term && !state.is_nobody {
             let durable = describe(state.vote);
             let text = format!("a {kind:?} of term {term} leaves replica {from}, whose disk has {durable}");
             findings.add(Check::C15, text);
@@ -124,7 +126,7 @@ impl Quorum {
                 format!("replica {replica} publishes log start {log_start} above its end {high_watermark}");
             findings.add(Check::C10, text);
         }
-        let Some(state) = self.replicas.get_mut(&replica) else { return };
+        let Some(state) = self.replicas.get_mut(&replica).filter(|state| !state.is_nobody) else { return };
         if let Some(before) = state.published.replace(published) {
             if term < before.term {
                 findings

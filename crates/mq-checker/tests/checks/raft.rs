@@ -133,6 +133,26 @@ fn c15_a_lost_replica_votes() {
 }
 
 #[test]
+fn c15_a_replica_votes_under_an_id_whose_disk_is_gone() {
+    let mut story = Story::of_three_with_records();
+    story.tell(Fact::DiskLost { quorum: PARTITION, replica: ReplicaId(2) });
+    story.open(2, &[(1, 1)], 1, (0, None));
+    story.vote(&[2], 3, 3);
+    story.send_message(2, 3, VoteResponse, (3, 0));
+    story.breaks(C15, "is lost, but sends");
+}
+
+#[test]
+fn c15_what_a_lost_disk_had_counts_and_its_replica_is_made_anew_in_silence() {
+    let mut story = Story::of_three_with_records();
+    story.store(&[1, 2], &[entry(5, 2)]);
+    story.tell(Fact::DiskLost { quorum: PARTITION, replica: ReplicaId(2) });
+    story.open(2, &[(1, 1)], 1, (0, None));
+    story.commit(1, 5);
+    story.is_legal();
+}
+
+#[test]
 fn c15_a_removed_replica_is_back() {
     let mut story = Story::of_three_with_records();
     story.tell(Fact::Removed { quorum: PARTITION, replica: ReplicaId(3) });
