@@ -316,7 +316,7 @@ impl Replica {
         }
         self.leave();
         if let Serves::Partition(partition) = &mut self.serves {
-            partition.abandon(turn);
+            partition.abandon(self.quorum, turn);
         }
         if self.is_on_disk {
             self.phase = Phase::Removing;
