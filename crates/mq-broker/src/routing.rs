@@ -2,7 +2,7 @@
 //!
 //! Which broker leads is not looked up here: the published views know.
 
-use crate::broker::{Resolved, TopicPartition};
+use crate::broker::{RETRY_SOON_MS, Resolved, TopicPartition};
 use arc_swap::ArcSwap;
 use mq_engine::api::Error;
 use mq_engine::controller::{Image, Topic};
@@ -78,7 +78,11 @@ fn find_topic<'image>(image: &'image Image, to: &TopicPartition) -> Result<&'ima
         Some(id) if to.topic.is_empty() => id.to_string(),
         _ => to.topic.clone(),
     };
-    found.ok_or_else(|| Error::UnknownTopic { topic: name() })
+    found.ok_or_else(|| match image.is_known() {
+        true => Error::UnknownTopic { topic: name() },
+        // This broker has started without hearing of the controller, and cannot say that the topic does not exist.
+        false => Error::NoLeader { retry_after_ms: RETRY_SOON_MS },
+    })
 }
 
 /// Whether a partition found earlier still belongs to a live topic.

@@ -22,7 +22,7 @@ use crate::segments::Segments;
 use crate::turn::Turn;
 use crate::writes::Writes;
 use crate::{Event, ReadId, WriteNumber, controller};
-use membership::{Wanted, is_sole_voter};
+use membership::{Parting, Wanted, is_sole_voter};
 use mq_raft::{Kind, Limits, Member, MembershipChange, Role, RoleChange, StepError};
 use mq_types::persist::{Create, LogStatus, LostReason, RecoveredReplica, Standing, Start};
 use mq_types::{Entry, Index, Message, QuorumId, ReplicaId, Term};
@@ -98,6 +98,8 @@ pub(crate) struct Replica {
     led_in: Option<Term>,
     /// The members that the controller wants.
     wanted: Wanted,
+    /// Whether it has handed over before it loses its vote, as they want it to.
+    parting: Parting,
     /// A committed change of the members whose record is being written.
     membership_write: Option<MembershipChange>,
     /// When to look next whether the preferred leader should lead.
@@ -182,6 +184,7 @@ impl Replica {
             opened_with: (Term(0), commit),
             led_in: None,
             wanted: Wanted::default(),
+            parting: Parting::NotBegun,
             membership_write: None,
             next_preferred_ms: 0,
             serves,
@@ -313,7 +316,7 @@ impl Replica {
         }
         self.leave();
         if let Serves::Partition(partition) = &mut self.serves {
-            partition.abandon(turn);
+            partition.abandon(self.quorum, turn);
         }
         if self.is_on_disk {
             self.phase = Phase::Removing;

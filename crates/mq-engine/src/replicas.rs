@@ -173,7 +173,7 @@ impl Engine {
         let mut gone = self.replicas.remove(&quorum).expect("only a replica that was here is forgotten");
         let replica = gone.id();
         if let (Serves::Partition(partition), _) = gone.serves_mut() {
-            partition.abandon(turn); // asked for while the removal was being written
+            partition.abandon(quorum, turn); // asked for while the removal was being written
         }
         if quorum == QuorumId::CONTROLLER {
             self.announce_join(turn);

@@ -14,6 +14,8 @@ pub struct Peer {
     pub replica: ReplicaId,
     /// Up to where its log is durable and the same as the leader's.
     pub matched: Index,
+    /// Up to where it knows entries to be committed, as it said last.
+    pub committed: Index,
     /// Whether anything was heard of it in the last election timeout.
     pub is_active: bool,
 }

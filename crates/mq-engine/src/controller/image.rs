@@ -114,6 +114,12 @@ impl Image {
     /// quorum 0, before there is an image that could count.
     pub const FIRST_ALLOCATION: u32 = 2;
 
+    /// Whether it is the image of a cluster, and not what stands in its place until the first one comes. What the latter
+    /// lacks may be there all the same.
+    pub fn is_known(&self) -> bool {
+        self.revision > Index(0)
+    }
+
     /// The live topic of this name.
     pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
         self.names.get(name).map(|id| &self.topics[id])

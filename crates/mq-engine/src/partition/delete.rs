@@ -38,7 +38,7 @@ impl Partition {
             return Err(Error::NoLeader { retry_after_ms: STOPPING_RETRY_MS });
         }
         self.check_standing(here)?;
-        self.check_topic(here)?;
+        self.check_topic(here, turn)?;
         if !here.serving {
             return Err(turn.not_leader(here.role));
         }

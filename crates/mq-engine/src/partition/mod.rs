@@ -20,7 +20,7 @@ use crate::writes::Writes;
 use crate::{Event, RequestId, View, WriteNumber, api};
 use acks::{Subject, Ticket, Tickets};
 use mq_types::persist::{Standing, Start, Trim};
-use mq_types::{Body, EntryMeta, Index, Offset};
+use mq_types::{Body, EntryMeta, Index, Offset, QuorumId};
 use reads::ReadIndexes;
 
 /// The topic that a partition is of.
@@ -293,20 +293,23 @@ impl Partition {
         }
     }
 
-    /// The replica goes away: whoever waits is told.
-    pub(crate) fn abandon(&mut self, turn: &mut Turn) {
+    /// The replica goes away, with its topic or to another broker: whoever waits is told.
+    pub(crate) fn abandon(&mut self, quorum: QuorumId, turn: &mut Turn) {
+        let has_moved = !turn.image.is_known() || turn.image.partition(quorum).is_some();
         let name = self.topic.as_ref().map(|topic| topic.name.clone()).unwrap_or_default();
+        let refusal = match has_moved {
+            true => api::Error::NoLeader { retry_after_ms: crate::turn::NO_LEADER_RETRY_MS },
+            false => api::Error::UnknownTopic { topic: name },
+        };
         let asked = self.produces.drain(..).map(|(id, _)| id);
         let ordered = self.controls.drain(..).filter_map(|(id, _)| id);
         for id in asked.chain(ordered).chain(self.reads.take_all()) {
-            turn.reply(id, Err(api::Error::UnknownTopic { topic: name.clone() }));
+            turn.reply(id, Err(refusal.clone()));
         }
         let waiting = self.tickets.abandoned(None).into_iter().map(|ticket| ticket.id);
         for id in waiting.chain(self.tickets.trimmed(WriteNumber(u64::MAX))) {
-            turn.reply(
-                id,
-                Err(api::Error::OutcomeUnknown { why: "the topic was deleted for good meanwhile" }),
-            );
+            let why = "this replica was removed before the records were committed";
+            turn.reply(id, Err(api::Error::OutcomeUnknown { why }));
         }
     }
 }

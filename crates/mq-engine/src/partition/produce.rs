@@ -94,7 +94,7 @@ impl Partition {
             return Err(Error::NoLeader { retry_after_ms: STOPPING_RETRY_MS });
         }
         self.check_standing(here)?;
-        let config = self.check_topic(here)?;
+        let config = self.check_topic(here, turn)?;
         let stamper = stamper.ok_or_else(|| turn.not_leader(here.role))?;
         let size_bytes = produce.batch.batch().len_bytes();
         if size_bytes as u64 > config.max_message_bytes {
@@ -140,11 +140,13 @@ impl Partition {
         }
     }
 
-    /// The topic's configs, unless it is in the trash or unknown.
-    pub(super) fn check_topic(&self, here: &Standpoint) -> Result<&TopicConfig, Error> {
+    /// The topic's configs, unless it is in the trash, gone, or not known here yet: a broker that has just started, or
+    /// is cut off from the controller, cannot say of a topic that it does not exist.
+    pub(super) fn check_topic(&self, here: &Standpoint, turn: &Turn) -> Result<&TopicConfig, Error> {
         match &self.topic {
             Some(topic) if !topic.in_trash => Ok(&topic.config),
             Some(topic) => Err(Error::UnknownTopic { topic: topic.name.clone() }),
+            None if !turn.image.is_known() => Err(turn.not_leader(here.role)),
             None => Err(Error::UnknownTopic { topic: format!("of quorum {}", here.quorum) }),
         }
     }

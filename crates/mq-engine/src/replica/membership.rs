@@ -1,7 +1,12 @@
 //! Bringing a quorum's members to what the controller wants: one step at a time, by its leader.
 //!
 //! A wanted replica becomes a learner, then, once it has caught up, a voter by the same joint change that lets go of
-//! those who leave. Nothing is removed because it is absent somewhere: only who is named as leaving goes.
+//! those who leave. Nothing is removed because it is absent somewhere: only who is named as leaving goes. A leader
+//! that leaves hands over before it takes its own vote, so that nobody waits for an election.
+
+mod parting;
+
+pub(super) use parting::Parting;
 
 use super::{Replica, Serves};
 use crate::controller::{Command, Health, Members, ReplicaInfo};
@@ -9,6 +14,7 @@ use crate::turn::Turn;
 use mq_raft::{MembershipTarget, Peer};
 use mq_types::persist::Membership;
 use mq_types::{BrokerId, Index, ReplicaId};
+use parting::{Handover, Heirs};
 use std::collections::BTreeSet;
 
 /// A learner so close to the leader's last entry has caught up, in entries: what it still lacks is on its way.
@@ -72,10 +78,62 @@ impl Outlook<'_> {
         let near = |peer: &Peer| peer.matched.0.saturating_add(CAUGHT_UP_ENTRIES) >= self.last_index.0;
         self.peers.iter().any(|peer| peer.replica == replica && peer.is_active && near(peer))
     }
+
+    /// Whether it knows that it votes now. It would not campaign before.
+    fn knows_the_members(&self, replica: ReplicaId) -> bool {
+        let knows = |peer: &Peer| peer.committed >= self.current.conf_index;
+        self.peers.iter().any(|peer| peer.replica == replica && knows(peer))
+    }
 }
 
-/// The next step towards what is wanted; `None`: there is none to take now.
-pub(crate) fn next_target(wanted: &Wanted, outlook: &Outlook<'_>) -> Option<MembershipTarget> {
+/// A change of the members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    /// Leave the joint configuration.
+    LeaveJoint,
+    /// Have these members next.
+    Change(MembershipTarget),
+}
+
+impl Step {
+    /// The next step towards what is wanted; `None`: there is none to take now.
+    fn next(wanted: &Wanted, outlook: &Outlook<'_>) -> Option<Step> {
+        if !outlook.current.voters_outgoing.is_empty() {
+            return Some(Step::LeaveJoint);
+        }
+        next_target(wanted, outlook).map(Step::Change)
+    }
+
+    /// Whether this one is to vote when the step is taken.
+    fn keeps(&self, replica: ReplicaId, current: &Membership) -> bool {
+        match self {
+            Step::LeaveJoint => current.voters.contains(&replica),
+            Step::Change(target) => target.voters.contains(&replica),
+        }
+    }
+
+    /// Who could lead in the leader's place, before this step and after it.
+    fn heirs(&self, wanted: &Wanted, outlook: &Outlook<'_>) -> Heirs {
+        let is_heir = |info: &&ReplicaInfo| {
+            let votes = outlook.current.voters.contains(&info.replica);
+            votes && self.keeps(info.replica, outlook.current) && info.replica != outlook.own
+        };
+        let answers = |info: &&ReplicaInfo| outlook.is_active(info.replica);
+        let heirs: Vec<&ReplicaInfo> =
+            wanted.members.replicas.iter().filter(is_heir).filter(answers).collect();
+        let is_ready = |info: &&&ReplicaInfo| {
+            outlook.has_caught_up(info.replica) && outlook.knows_the_members(info.replica)
+        };
+        match heirs.iter().filter(is_ready).min_by_key(|info| info.health) {
+            Some(heir) => Heirs::Ready(heir.replica),
+            None if heirs.is_empty() => Heirs::None,
+            None => Heirs::Late,
+        }
+    }
+}
+
+/// The members to have next on the way to what is wanted; `None`: those that there are.
+fn next_target(wanted: &Wanted, outlook: &Outlook<'_>) -> Option<MembershipTarget> {
     let voters: BTreeSet<ReplicaId> = outlook.current.voters.iter().copied().collect();
     let learners: BTreeSet<ReplicaId> = outlook.current.learners.iter().copied().collect();
     let missing =
@@ -109,7 +167,10 @@ pub(crate) fn next_target(wanted: &Wanted, outlook: &Outlook<'_>) -> Option<Memb
 impl Replica {
     /// The controller wants these members.
     pub(crate) fn want(&mut self, wanted: Wanted) {
-        self.wanted = wanted;
+        if self.wanted != wanted {
+            self.wanted = wanted;
+            self.parting = Parting::NotBegun;
+        }
     }
 
     /// Takes one step towards the wanted members, if this replica leads and no other step is under way.
@@ -117,12 +178,6 @@ impl Replica {
         let here = self.here();
         let Some(member) = self.member.as_mut().filter(|_| here.serving) else { return };
         if member.is_membership_pending() || self.membership_write.is_some() {
-            return;
-        }
-        let is_joint = !member.membership().voters_outgoing.is_empty();
-        if is_joint {
-            // Refused only while it leads no more, or hands over: the next leader leaves it.
-            let _ = member.leave_joint();
             return;
         }
         let peers = member.peers();
@@ -136,9 +191,18 @@ impl Replica {
             peers: &peers,
             last_index: member.last_index(),
         };
-        if let Some(target) = next_target(&self.wanted, &outlook) {
-            // The same.
-            let _ = member.propose_membership(&target);
+        if let Some(step) = Step::next(&self.wanted, &outlook) {
+            let handover = match step.keeps(self.replica, outlook.current) {
+                true => Handover::No,
+                false => self.parting.next(step.heirs(&self.wanted, &outlook), turn.now.monotonic_ms),
+            };
+            match (handover, step) {
+                (Handover::To(heir), _) => member.transfer_leader(heir),
+                (Handover::Wait, _) => {}
+                // Refused only while it leads no more, or hands over: the next leader or a later tick takes the step.
+                (Handover::No, Step::LeaveJoint) => drop(member.leave_joint()),
+                (Handover::No, Step::Change(target)) => drop(member.propose_membership(&target)),
+            }
             return;
         }
         if turn.now.monotonic_ms >= self.next_preferred_ms {

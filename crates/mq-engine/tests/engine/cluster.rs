@@ -4,7 +4,7 @@
 
 use crate::disk::Disk;
 use crate::shell::{Broker, DIRECTORY, base_offset, options, produced};
-use mq_engine::api::{Acks, Durability, Error, Reply, Request};
+use mq_engine::api::{Acks, Durability, Error, Outcome, Reply, Request};
 use mq_engine::controller::{BrokerInfo, Command, Health, Image, Members, PartitionInfo, ReplicaInfo, Topic};
 use mq_engine::{Event, Input, RequestId};
 use mq_types::message::MessageKind;
@@ -148,6 +148,12 @@ impl Cluster {
     }
 
     fn crash(&mut self, at: usize) {
+        self.crash_without_image(at);
+        self.brokers[at].shards[1].inputs.push(Input::Image(Arc::new(self.image.clone())));
+    }
+
+    /// It starts again, and hears nothing of the controller.
+    fn crash_without_image(&mut self, at: usize) {
         let fresh = {
             let mut options = options(at as u32 + 1, 2);
             options.found_cluster = None;
@@ -157,7 +163,6 @@ impl Cluster {
         let now = self.brokers[at].now;
         let mut broker = std::mem::replace(&mut self.brokers[at], fresh).crash();
         (broker.now.monotonic_ms, broker.routes_commands) = (now.monotonic_ms, false);
-        broker.shards[1].inputs.push(Input::Image(Arc::new(self.image.clone())));
         self.brokers[at] = broker;
     }
 }
@@ -202,6 +207,63 @@ fn a_follower_names_the_leader_and_where_it_is() {
             (named.0 as usize, endpoint.as_str()),
             (leader + 1, format!("b{}:9650", leader + 1).as_str())
         );
+    }
+}
+
+/// What the leader answers to a request to append, to delete and to confirm that it leads.
+fn answers(cluster: &mut Cluster) -> [Outcome; 3] {
+    let leader = cluster.leader();
+    let delete = Request::DeleteRecords { quorum: QUORUM, before: Some(Offset(0)), validate_only: false };
+    let ids = [
+        cluster.produce(leader, 1, Acks::Quorum),
+        cluster.brokers[leader].ask(delete),
+        cluster.brokers[leader].ask(Request::ReadIndex { quorum: QUORUM }),
+    ];
+    cluster.settle();
+    ids.map(|id| cluster.brokers[leader].replies.remove(&id).expect("every request is answered"))
+}
+
+#[test]
+fn a_topic_is_unknown_only_where_the_metadata_say_so() {
+    let mut cluster = elected();
+    (0..3).for_each(|at| cluster.crash_without_image(at));
+    cluster.pass(4_000);
+    let [produced, deleted, read] = answers(&mut cluster);
+    let is_retriable = |outcome: &Outcome| matches!(outcome, Err(Error::NoLeader { .. }));
+    assert!(is_retriable(&produced) && is_retriable(&deleted) && read.is_ok(), "{produced:?}, {deleted:?}");
+    let leader = cluster.leader();
+    let id = cluster.produce((leader + 1) % 3, 1, Acks::Quorum);
+    cluster.settle();
+    let named = &cluster.brokers[(leader + 1) % 3].replies[&id];
+    assert!(matches!(named, Err(Error::NotLeader { .. })), "{named:?}");
+
+    cluster.publish_image();
+    let [produced, deleted, _] = answers(&mut cluster);
+    assert!(produced.is_ok() && deleted.is_ok(), "{produced:?}, {deleted:?}");
+
+    cluster.image.topics.clear();
+    cluster.image.names.clear();
+    cluster.publish_image();
+    let [produced, deleted, _] = answers(&mut cluster);
+    let is_final = |outcome: &Outcome| matches!(outcome, Err(Error::UnknownTopic { .. }));
+    assert!(is_final(&produced) && is_final(&deleted), "{produced:?}, {deleted:?}");
+}
+
+#[test]
+fn who_waits_for_a_replica_that_moves_away_is_told_to_try_again() {
+    let mut cluster = elected();
+    let leader = cluster.leader();
+    let replica = cluster.brokers[leader].stored(QUORUM).replica;
+    cluster.image.tombstones.insert(QUORUM, [replica].into());
+    let topic = Arc::make_mut(cluster.image.topics.values_mut().next().expect("one topic"));
+    topic.partitions[0].members.replicas.retain(|info| info.replica != replica);
+    let read = cluster.brokers[leader].ask(Request::ReadIndex { quorum: QUORUM });
+    let produce = cluster.produce(leader, 1, Acks::Quorum);
+    cluster.publish_image();
+    cluster.settle();
+    for id in [read, produce] {
+        let outcome = &cluster.brokers[leader].replies[&id];
+        assert!(matches!(outcome, Err(Error::NoLeader { .. })), "{outcome:?}");
     }
 }
 

@@ -6,6 +6,7 @@ use mq_engine::controller::{self, BrokerInfo, Health, Image, Members};
 use mq_engine::{Event, Input, RequestId};
 use mq_log::disk::Crash;
 use mq_log::{Disk, MemDisk};
+use mq_types::message::MessageKind;
 use mq_types::{BrokerId, DirectoryId, Offset, QuorumId, TopicId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,6 +17,8 @@ struct Cluster {
     disks: Vec<MemDisk>,
     /// Brokers that hear and reach nobody.
     cut: BTreeSet<usize>,
+    /// Messages of this kind get lost.
+    lost: Option<MessageKind>,
     /// Who asked whom to take part.
     joining: BTreeMap<(usize, RequestId), usize>,
 }
@@ -40,7 +43,8 @@ impl Cluster {
             broker
         };
         let brokers = disks.iter().enumerate().map(start).collect();
-        let mut cluster = Cluster { brokers, disks, cut: BTreeSet::new(), joining: BTreeMap::new() };
+        let mut cluster =
+            Cluster { brokers, disks, cut: BTreeSet::new(), lost: None, joining: BTreeMap::new() };
         cluster.pass(20_000);
         cluster
     }
@@ -72,7 +76,7 @@ impl Cluster {
                 .collect();
             for message in messages {
                 let to = message.to.broker().0 as usize - 1;
-                if reaches.contains(&to) {
+                if reaches.contains(&to) && self.lost != Some(message.kind) {
                     self.brokers[to].shards[0].inputs.push(Input::Peer(message));
                 }
             }
@@ -193,6 +197,18 @@ impl Cluster {
         self.joining.retain(|(to, _), from| *to != at && *from != at);
     }
 
+    /// For how long, at a stretch, nobody served the partition while so much time passed, in ms.
+    fn longest_without_leader(&mut self, quorum: QuorumId, ms: u64) -> u64 {
+        let (mut longest, mut without) = (0, 0);
+        for _ in 0..ms / 100 {
+            self.pass(100);
+            let serves = |broker: &Broker| broker.views.get(&quorum).is_some_and(|view| view.serving);
+            without = if self.brokers.iter().any(serves) { 0 } else { without + 100 };
+            longest = longest.max(without);
+        }
+        longest
+    }
+
     /// What a replica has, from the log's start on.
     fn end_of(&self, at: usize, quorum: QuorumId) -> Offset {
         self.brokers[at].views[&quorum].high_watermark
@@ -278,6 +294,47 @@ fn a_partition_moves_as_a_whole_its_leader_too() {
     assert_eq!(cluster.end_of(new as usize - 1, quorum), end);
     assert_eq!(cluster.produce(quorum, 1), end.plus(1));
     assert!(!cluster.brokers[old as usize - 1].views.contains_key(&quorum));
+}
+
+/// Moves the partition away from the broker that leads it. Where it is wanted then, and how long nobody led.
+fn move_leader(cluster: &mut Cluster, quorum: QuorumId) -> (Vec<u32>, u64) {
+    let leader = cluster.leader(quorum) as u32 + 1;
+    let before = cluster.brokers_of(quorum);
+    let outside = (1..=4).find(|id| !before.contains(id)).expect("one broker has no replica");
+    let stay = before.into_iter().filter(|id| *id != leader);
+    let wanted: Vec<u32> = [outside].into_iter().chain(stay).collect();
+    cluster.reassign(&wanted);
+    let without_ms = cluster.longest_without_leader(quorum, 15_000);
+    assert_eq!(cluster.brokers_of(quorum), wanted);
+    assert!(cluster.members(quorum).leaving.is_empty());
+    assert!(!cluster.brokers[leader as usize - 1].views.contains_key(&quorum));
+    (wanted, without_ms)
+}
+
+#[test]
+fn a_leader_that_leaves_hands_over_first_and_nobody_waits_for_an_election() {
+    for replicas in [1, 3] {
+        let mut cluster = Cluster::of(4);
+        let quorum = cluster.create_topic(replicas);
+        let end = cluster.produce(quorum, 10);
+        let (wanted, without_ms) = move_leader(&mut cluster, quorum);
+        assert!(without_ms <= 300, "{replicas} replicas: nobody led for {without_ms} ms");
+        assert_eq!(cluster.leader(quorum) as u32 + 1, wanted[0], "the preferred leader leads");
+        assert_eq!(cluster.produce(quorum, 1), end.plus(1));
+    }
+}
+
+#[test]
+fn a_leader_that_can_hand_over_to_nobody_leaves_all_the_same() {
+    for replicas in [1, 3] {
+        let mut cluster = Cluster::of(4);
+        let quorum = cluster.create_topic(replicas);
+        let end = cluster.produce(quorum, 10);
+        cluster.lost = Some(MessageKind::TimeoutNow);
+        let (_, without_ms) = move_leader(&mut cluster, quorum);
+        assert!(without_ms > 300, "{replicas} replicas: somebody took over within {without_ms} ms");
+        assert_eq!(cluster.produce(quorum, 1), end.plus(1));
+    }
 }
 
 #[test]

@@ -97,6 +97,7 @@ impl Member {
         let peers = progress.filter(|(replica, _)| *replica != own).map(|(replica, progress)| Peer {
             replica,
             matched: Index(progress.matched),
+            committed: Index(progress.committed_index),
             is_active: self.silences.is_active(replica),
         });
         let mut peers: Vec<Peer> = peers.collect();

@@ -1,6 +1,7 @@
 //! What a leader does next about the members of its quorum.
 
-use super::{CAUGHT_UP_ENTRIES, Outlook, Wanted, next_target, preferred_leader};
+use super::parting::{Handover, Heirs, Parting};
+use super::{CAUGHT_UP_ENTRIES, Outlook, Step, Wanted, next_target, preferred_leader};
 use crate::controller::{Health, Members, ReplicaInfo};
 use mq_raft::{MembershipTarget, Peer};
 use mq_types::persist::Membership;
@@ -22,7 +23,7 @@ fn wanted(replicas: &[ReplicaInfo], leaving: &[ReplicaId]) -> Wanted {
 }
 
 fn peer(replica: ReplicaId, matched: u64) -> Peer {
-    Peer { replica, matched: Index(matched), is_active: true }
+    Peer { replica, matched: Index(matched), committed: Index(matched), is_active: true }
 }
 
 /// The step that broker 1's replica takes as leader of these; all peers are active.
@@ -114,6 +115,59 @@ fn the_leader_itself_may_leave() {
     let (a, b) = (id(1, 2), id(2, 2));
     let wanted = wanted(&[info(b)], &[a]);
     assert_eq!(step(&wanted, &[a], &[b], &[peer(b, LAST)]), target(&[b], &[]));
+}
+
+/// Who could lead when broker 1's replica, which leads these, takes its own vote with the next step.
+fn heirs(wanted: &Wanted, current: &Membership, peers: &[Peer]) -> Heirs {
+    let outlook = Outlook { current, own: id(1, 2), peers, last_index: Index(LAST) };
+    let step = Step::next(wanted, &outlook).expect("there is something to do");
+    assert!(!step.keeps(id(1, 2), current), "{step:?}");
+    step.heirs(wanted, &outlook)
+}
+
+#[test]
+fn a_leader_that_leaves_hands_over_to_a_sound_voter_that_stays() {
+    let (a, b, c, d) = (id(1, 2), id(2, 2), id(3, 2), id(4, 2));
+    let damaged = ReplicaInfo { health: Health::Damaged, ..info(b) };
+    let current = Membership { voters: vec![a, b, c], learners: vec![d], ..Membership::default() };
+    let peers = |b_at, c_at| [peer(b, b_at), peer(c, c_at), peer(d, LAST)];
+    let sound = wanted(&[info(b), info(c), info(d)], &[a]);
+    assert_eq!(heirs(&sound, &current, &peers(LAST, LAST)), Heirs::Ready(b), "the first one that is wanted");
+    assert_eq!(heirs(&sound, &current, &peers(1, LAST)), Heirs::Ready(c), "b is far behind");
+    assert_eq!(heirs(&sound, &current, &peers(1, 1)), Heirs::Late);
+    let wanted = wanted(&[damaged, info(c), info(d)], &[a]);
+    assert_eq!(heirs(&wanted, &current, &peers(LAST, LAST)), Heirs::Ready(c));
+    assert_eq!(heirs(&wanted, &current, &peers(LAST, 1)), Heirs::Ready(b), "a damaged one can lead");
+}
+
+#[test]
+fn the_only_voter_hands_over_when_its_successor_knows_that_it_votes() {
+    let (a, b) = (id(1, 2), id(2, 2));
+    let wanted = wanted(&[info(b)], &[a]);
+    let alone = Membership { voters: vec![a], learners: vec![b], ..Membership::default() };
+    assert_eq!(heirs(&wanted, &alone, &[peer(b, LAST)]), Heirs::None, "a learner cannot lead");
+    let conf_index = Index(LAST);
+    let joint = Membership { voters: vec![b], voters_outgoing: vec![a], conf_index, ..Membership::default() };
+    let unaware = Peer { committed: Index(LAST - 1), ..peer(b, LAST) };
+    assert_eq!(heirs(&wanted, &joint, &[unaware]), Heirs::Late);
+    assert_eq!(heirs(&wanted, &joint, &[peer(b, LAST)]), Heirs::Ready(b));
+    let silent = Peer { is_active: false, ..peer(b, LAST) };
+    assert_eq!(heirs(&wanted, &joint, &[silent]), Heirs::None);
+}
+
+#[test]
+fn a_leader_that_leaves_tries_once_and_waits_for_a_bounded_time() {
+    let heir = id(2, 2);
+    let mut parting = Parting::NotBegun;
+    assert_eq!(parting.next(Heirs::None, 1_000), Handover::No);
+    assert_eq!(parting.next(Heirs::Late, 1_000), Handover::Wait);
+    assert_eq!(parting.next(Heirs::Late, 2_999), Handover::Wait);
+    assert_eq!(parting.next(Heirs::Ready(heir), 2_999), Handover::To(heir));
+    assert_eq!(parting.next(Heirs::Ready(heir), 3_000), Handover::No, "it was not taken");
+    let mut parting = Parting::NotBegun;
+    assert_eq!(parting.next(Heirs::Late, 1_000), Handover::Wait);
+    assert_eq!(parting.next(Heirs::Late, 3_000), Handover::No);
+    assert_eq!(parting.next(Heirs::Late, 3_100), Handover::No);
 }
 
 #[test]
