@@ -234,6 +234,11 @@ impl Replica {
         }
     }
 
+    /// Whether it has promised nothing to anybody: the controller has not accepted it, or refuses to.
+    pub(crate) fn was_never_opened(&self) -> bool {
+        self.phase == Phase::Waiting || self.standing == Standing::Lost(LostReason::OpenRefused)
+    }
+
     /// Nothing of it is left.
     pub(crate) fn is_gone(&self) -> bool {
         self.phase == Phase::Gone

@@ -87,6 +87,7 @@ impl Engine {
                 self.announce_absence(*quorum, turn);
             }
         }
+        self.remove_strangers(turn);
         if !was_known {
             self.announce_broker(turn);
         }
@@ -157,6 +158,26 @@ impl Engine {
         let made = Replica::create(quorum, replica, self.options.seed, create, serves);
         assert!(self.replicas.insert(quorum, made).is_none(), "quorum {quorum} has a replica here already");
         self.touched.insert(quorum);
+    }
+
+    /// Removes replicas that were never opened here and that the metadata, which once gave them their ids, name no more:
+    /// nobody will ever say anything about them. A broker with an empty disk makes them as it follows the metadata of
+    /// old, in which the one that it lost is still wanted.
+    fn remove_strangers(&mut self, turn: &mut Turn) {
+        let image = Arc::clone(&self.image);
+        let next = image.next_allocation.get(&self.options.broker).copied().unwrap_or_default();
+        let is_named = |quorum: QuorumId, replica: ReplicaId| {
+            let members = image.members(quorum).is_some_and(|members| members.ids().any(|id| id == replica));
+            members || image.tombstones.get(&quorum).is_some_and(|gone| gone.contains(&replica))
+        };
+        let unopened = self.replicas.values().filter(|replica| replica.was_never_opened());
+        let strangers: Vec<QuorumId> = unopened
+            .filter(|here| here.id().allocation() < next && !is_named(here.quorum(), here.id()))
+            .map(Replica::quorum)
+            .collect();
+        for quorum in strangers {
+            self.touch(quorum).expect("it was found just now").remove(turn);
+        }
     }
 
     /// Removes this shard's replica of the quorum if the controller has said so.

@@ -53,6 +53,10 @@ pub(crate) fn check(world: &mut World) -> Result<(), String> {
         }
         behind.is_empty().then_some(()).ok_or(format!("{behind:?}"))
     })?;
+    let until_us = world.stage.now_us() + MEMBERS_US_MAX;
+    wait(world, until_us, "the members do not become those that are wanted", |world| {
+        whole::image(&world.brokers, &world.stage.record).map(drop)
+    })?;
     let until_us = world.stage.now_us() + EQUAL_US_MAX;
     wait(world, until_us, "replicas do not come to hold the same", |world| {
         let mut apart = Vec::new();
@@ -71,10 +75,6 @@ pub(crate) fn check(world: &mut World) -> Result<(), String> {
             }
         }
         apart.is_empty().then_some(()).ok_or(format!("{apart:?}"))
-    })?;
-    let until_us = world.stage.now_us() + MEMBERS_US_MAX;
-    wait(world, until_us, "the members do not become those that are wanted", |world| {
-        whole::image(&world.brokers, &world.stage.record).map(drop)
     })?;
     for quorum in world.clients.partitions() {
         for (at, view) in views(world, quorum) {

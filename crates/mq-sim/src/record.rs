@@ -118,6 +118,9 @@ impl Record {
         if let Some(vote) = write.vote {
             self.fact(at_us, Fact::VoteDurable { quorum, replica, vote });
         }
+        if let Some((_, membership)) = &write.reset {
+            self.memberships.insert((quorum, replica), membership.clone());
+        }
         let reset_to = write.reset.as_ref().map(|(start, _)| (start.prev_index, start.prev_term));
         let appended = write.entries.last().map(|entry| (entry.index, entry.term));
         if let Some((last, term)) = appended.or(reset_to) {

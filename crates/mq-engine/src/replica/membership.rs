@@ -148,17 +148,20 @@ fn next_target(wanted: &Wanted, outlook: &Outlook<'_>) -> Option<MembershipTarge
     let promoted =
         learners.iter().copied().filter(|id| wanted.voters.contains(id) && outlook.has_caught_up(*id));
     let mut next_voters: BTreeSet<ReplicaId> = voters.iter().copied().chain(promoted).collect();
-    // Who leaves has a vote until everybody who is to come has one.
+    // Who leaves, or is to listen only, has a vote until everybody who is to come has one.
     let is_complete = wanted.voters.iter().all(|id| next_voters.contains(id) || wanted.is_blocked(*id));
+    let is_to_listen = |id: &ReplicaId| wanted.members.get(*id).is_some() && !wanted.voters.contains(id);
     if is_complete || mq_types::planted!("leaver_goes_first") {
-        next_voters.retain(|id| !leaving.contains(id));
+        next_voters.retain(|id| !leaving.contains(id) && !is_to_listen(id));
     }
     let active = next_voters.iter().filter(|id| outlook.is_active(**id)).count();
     if active * 2 <= next_voters.len() {
         return None; // they could not even commit that they are the members
     }
-    let next_learners: BTreeSet<ReplicaId> =
-        learners.iter().copied().filter(|id| !next_voters.contains(id) && !leaving.contains(id)).collect();
+    let listens = |id: &ReplicaId| {
+        !next_voters.contains(id) && !leaving.contains(id) && (learners.contains(id) || is_to_listen(id))
+    };
+    let next_learners = learners.iter().chain(&voters).copied().filter(listens).collect();
     let target = MembershipTarget { voters: next_voters, learners: next_learners };
     (target.voters != voters || target.learners != learners).then_some(target)
 }

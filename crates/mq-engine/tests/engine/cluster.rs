@@ -107,11 +107,9 @@ impl Cluster {
                 let Command::OpenReplica { replica, directory, .. } = command else { continue };
                 let topic = Arc::make_mut(self.image.topics.values_mut().next().expect("one topic"));
                 let replicas = &mut topic.partitions[0].members.replicas;
-                replicas
-                    .iter_mut()
-                    .find(|info| info.replica == replica)
-                    .expect("it asks for itself")
-                    .opened_in = Some(directory);
+                let asks = replicas.iter_mut().find(|info| info.replica == replica);
+                let Some(asks) = asks else { continue }; // the controller knows it no more
+                asks.opened_in = Some(directory);
                 self.image.revision = self.image.revision.next();
                 changed = true;
             }
@@ -414,4 +412,27 @@ fn a_vote_is_given_only_when_it_is_durable() {
         cluster.deliver();
     }
     assert_ne!(cluster.leader(), old);
+}
+
+/// So it is on a broker that lost its disk and follows the metadata from the beginning: what it makes first was replaced
+/// long ago, and whoever could have told it so has heard that it is gone.
+#[test]
+fn a_replica_that_was_made_by_old_metadata_gives_way_to_the_one_that_is_wanted() {
+    let mut cluster = Cluster::start();
+    cluster.isolated = [0, 1, 2].into();
+    let old = ReplicaId::new(BrokerId(3), 2);
+    let new = ReplicaId::new(BrokerId(3), 3);
+    cluster.brokers[2].turn();
+    cluster.brokers[2].sync();
+    assert_eq!(cluster.brokers[2].stored(QUORUM).replica, old);
+
+    let topic = Arc::make_mut(cluster.image.topics.values_mut().next().unwrap());
+    let own = &mut topic.partitions[0].members.replicas[2];
+    (own.replica, own.is_added) = (new, true);
+    cluster.image.next_allocation = [(BrokerId(3), 4)].into();
+    cluster.image.revision = cluster.image.revision.next();
+    cluster.publish_image();
+    cluster.settle();
+    assert_eq!(cluster.brokers[2].stored(QUORUM).replica, new);
+    assert!(cluster.brokers[2].stored(QUORUM).opened);
 }

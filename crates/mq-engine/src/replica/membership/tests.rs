@@ -93,6 +93,19 @@ fn nobody_goes_who_is_not_named_as_leaving() {
     assert_eq!(step(&wanted(&[info(a), info(b)], &[c]), &[a, b, c], &[], &peers), target(&[a, b], &[]));
 }
 
+/// As many voters of the controller are wanted as make it safer; one more may have come while another was lost.
+#[test]
+fn a_voter_too_many_listens_when_all_wanted_ones_vote() {
+    let [a, b, c, d] = [1, 2, 3, 4].map(|broker| id(broker, 2));
+    let mut three = wanted(&[info(a), info(b), info(c), info(d)], &[]);
+    three.voters.remove(&d);
+    let peers = [peer(b, LAST), peer(c, LAST), peer(d, LAST)];
+    assert_eq!(step(&three, &[a, b, c, d], &[], &peers), target(&[a, b, c], &[d]));
+    let behind = [peer(b, LAST), peer(c, 0), peer(d, LAST)];
+    assert_eq!(step(&three, &[a, b, d], &[c], &behind), None);
+    assert_eq!(step(&three, &[a, b, d], &[c], &peers), target(&[a, b, c], &[d]));
+}
+
 #[test]
 fn a_predecessor_on_the_same_broker_goes_before_its_successor_can_come() {
     let (a, b, old, new) = (id(1, 2), id(2, 2), id(3, 2), id(3, 3));
