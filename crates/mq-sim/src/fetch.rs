@@ -5,6 +5,7 @@
 use crate::ask::{Answer, FetchError, Fetched};
 use crate::broker::Broker;
 use crate::queue::{At, CallId, Event, Life};
+use crate::random::Random;
 use crate::sometimes;
 use crate::stage::{Out, Stage};
 use mq_engine::View;
@@ -14,6 +15,10 @@ use mq_types::{Offset, QuorumId, ReplicaId, Term};
 
 /// When to try again, in ms.
 const RETRY_SOON_MS: u32 = 50;
+/// One read in so many waits until one of the threads that read is free, for so long at most, in microseconds. Much can
+/// happen to a log in the meantime.
+const WAIT_EVERY: u64 = 50;
+const WAIT_US_MAX: u64 = 300_000;
 
 /// A fetch.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +85,7 @@ impl Broker {
         }
         let read = Box::new(PendingRead { call, fetch, view });
         let event = Event::Read { at: self.at, life: self.life, read };
-        stage.queue.after(self.disk.read_us(), event);
+        stage.queue.after(wait_us(call, stage.now_us()) + self.disk.read_us(), event);
     }
 
     /// The leader has said where the partition ends.
@@ -154,6 +159,12 @@ impl Broker {
             _ => Err(no_leader),
         }
     }
+}
+
+/// How long a read waits for its turn.
+fn wait_us(call: CallId, now_us: u64) -> u64 {
+    let mut random = Random::new(now_us ^ call.0.rotate_left(32), "reads");
+    if random.one_in(WAIT_EVERY) { random.scaled(1_000..=WAIT_US_MAX) } else { 0 }
 }
 
 fn nothing(fetch: &Fetch, view: &View) -> Fetched {

@@ -22,6 +22,7 @@ pub mod markers;
 pub mod mutants;
 mod network;
 mod payload;
+mod progress;
 mod queue;
 mod random;
 mod record;

@@ -7,11 +7,12 @@
 use crate::runner::{self, Plan};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::env::VarError;
 use std::ffi::OsString;
 use std::fmt::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -32,6 +33,8 @@ pub struct Row {
     pub bug: Option<String>,
     /// The files in which it is planted.
     pub planted_in: Vec<String>,
+    /// How the hunt ended.
+    pub hunt: Hunt,
     /// Seeds that were run, that which found it included.
     pub seeds: u64,
     /// The seed that found it.
@@ -45,6 +48,20 @@ pub struct Row {
     pub replay: Option<String>,
 }
 
+/// How a hunt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hunt {
+    /// With something found.
+    Found,
+    /// With nothing, after all seeds.
+    NothingFound,
+    /// With nothing, before all seeds were run.
+    CutShort,
+    /// It did not begin.
+    NotHunted,
+}
+
 /// How all planted bugs were found.
 #[derive(Debug, Serialize)]
 pub struct Table {
@@ -54,38 +71,71 @@ pub struct Table {
     pub bugs: usize,
     /// Those that were found.
     pub found: usize,
+    /// Those of which not all seeds were run, although they were not found.
+    pub left: usize,
     /// Of those found, the median of the seeds that it took.
     pub seeds_median: u64,
     /// How long the hunt took, in seconds.
     pub wall_s: f64,
 }
 
-/// Builds this program with the planted bugs in it, and runs that with the same arguments.
+/// Builds this program with the planted bugs in it, and becomes that, with the same arguments.
+///
+/// Only our own crates are compiled with them, by a wrapper that cargo counts as another compiler: what it builds has
+/// other names. The libraries of others are those of this program, and what is built comes to lie in a directory of
+/// its own, `target/planted`.
 ///
 /// # Errors
-/// When cargo or the program cannot be started, or does not build.
-pub fn build_and_hunt(arguments: impl Iterator<Item = OsString>) -> io::Result<ExitCode> {
-    let target = env::current_exe()?.ancestors().nth(2).map(|dir| dir.join("planted"));
+/// It only comes back when cargo or the program cannot be started, or does not build.
+#[must_use]
+pub fn build_and_hunt(arguments: impl Iterator<Item = OsString>) -> io::Error {
+    match build() {
+        Ok(program) => Command::new(program).args(arguments).exec(),
+        Err(error) => error,
+    }
+}
+
+fn build() -> io::Result<PathBuf> {
+    let target = env::current_exe()?.ancestors().nth(2).map(Path::to_owned);
     let target = target.ok_or_else(|| io::Error::other("this program is not in a target directory"))?;
+    let planted = target.join("planted");
+    fs::create_dir_all(&planted)?;
+    let wrapper = planted.join("rustc");
+    let script = "#!/bin/sh\nexec \"$@\" --cfg mq_planted\n";
+    // For a compiler that has changed cargo builds everything anew.
+    if fs::read_to_string(&wrapper).ok().as_deref() != Some(script) {
+        fs::write(&wrapper, script)?;
+        fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))?;
+    }
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--release", "--package", "mq-sim", "--target-dir"]).arg(&target);
-    cargo.current_dir(workspace());
+    cargo.args(["build", "--release", "--package", "mq-sim"]).current_dir(workspace());
+    cargo.env("RUSTC_WORKSPACE_WRAPPER", wrapper);
+    cargo.env("CARGO_TARGET_DIR", &planted).env("CARGO_BUILD_BUILD_DIR", &target);
     // A hunt is short and a build is waited for.
     cargo.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_DEBUG", "false");
-    match env::var("CARGO_ENCODED_RUSTFLAGS") {
-        Ok(flags) => cargo.env("CARGO_ENCODED_RUSTFLAGS", format!("{flags}\x1f--cfg\x1fmq_planted")),
-        Err(VarError::NotPresent) => {
-            let flags = env::var("RUSTFLAGS").unwrap_or_default();
-            cargo.env("RUSTFLAGS", format!("{flags} --cfg mq_planted").trim_start())
-        }
-        Err(error) => return Err(io::Error::other(error)),
-    };
     let built = cargo.status()?;
     if !built.success() {
         return Err(io::Error::other(format!("the build with the planted bugs failed ({built})")));
     }
-    let status = Command::new(target.join("release").join("mq-sim")).args(arguments).status()?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(planted.join("release").join("mq-sim"))
+}
+
+/// Whether there are planted bugs of these names.
+///
+/// # Errors
+/// What is wrong, and which there are.
+pub fn check(only: &[String]) -> Result<(), String> {
+    if only.is_empty() {
+        return Ok(());
+    }
+    let planted = planted();
+    match only.iter().find(|name| !planted.contains_key(*name)) {
+        None => Ok(()),
+        Some(name) => {
+            let names: Vec<&str> = planted.keys().map(String::as_str).collect();
+            Err(format!("there is no planted bug {name:?}; there are:\n  {}", names.join("\n  ")))
+        }
+    }
 }
 
 /// Runs the plan's seeds against each planted bug until it is found, and without any bug; if `only` names some, against
@@ -120,11 +170,12 @@ pub fn hunt(plan: &Plan, only: &[String]) -> Table {
         });
     });
     let rows: Vec<Row> = rows.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect();
-    let mut seeds: Vec<u64> =
-        rows.iter().filter(|row| row.bug.is_some() && row.seed.is_some()).map(|row| row.seeds).collect();
+    let bugs_that = |is: fn(&Row) -> bool| rows.iter().filter(move |row| row.bug.is_some() && is(row));
+    let mut seeds: Vec<u64> = bugs_that(|row| row.hunt == Hunt::Found).map(|row| row.seeds).collect();
     seeds.sort_unstable();
     let seeds_median = seeds.get(seeds.len() / 2).copied().unwrap_or_default();
-    Table { bugs, found: seeds.len(), seeds_median, rows, wall_s: began.elapsed().as_secs_f64() }
+    let left = bugs_that(|row| matches!(row.hunt, Hunt::CutShort | Hunt::NotHunted)).count();
+    Table { bugs, found: seeds.len(), left, seeds_median, rows, wall_s: began.elapsed().as_secs_f64() }
 }
 
 fn hunt_one(plan: &Plan, began: Instant, bug: Option<&'static str>, planted_in: &[String]) -> Row {
@@ -132,6 +183,7 @@ fn hunt_one(plan: &Plan, began: Instant, bug: Option<&'static str>, planted_in: 
     let mut row = Row {
         bug: bug.map(str::to_owned),
         planted_in: planted_in.to_vec(),
+        hunt: Hunt::NothingFound,
         seeds: 0,
         seed: None,
         found_by: None,
@@ -139,11 +191,13 @@ fn hunt_one(plan: &Plan, began: Instant, bug: Option<&'static str>, planted_in: 
         replay: None,
     };
     for seed in plan.seeds.clone() {
-        if plan.time_max.is_some_and(|max| began.elapsed() >= max) {
+        if plan.is_cut_short(began).is_some() {
+            row.hunt = if row.seeds == 0 { Hunt::NotHunted } else { Hunt::CutShort };
             break;
         }
         row.seeds += 1;
         if let (_, Some(failure)) = runner::run_seed(plan, seed) {
+            row.hunt = Hunt::Found;
             row.seed = Some(seed);
             row.found_by = failure.what.split([' ', ':']).next().map(str::to_owned);
             row.account = failure.what.lines().next().map(str::to_owned);
@@ -206,17 +260,19 @@ fn workspace() -> PathBuf {
 impl Row {
     /// Whether it came out as it should.
     fn is_good(&self) -> bool {
-        self.bug.is_some() == self.seed.is_some() && self.seeds > 0
+        self.hunt == if self.bug.is_some() { Hunt::Found } else { Hunt::NothingFound }
     }
 
     fn text(&self, name_width: usize) -> String {
         let name = self.bug.as_deref().unwrap_or("(no bug)");
-        let seeds = self.seeds;
-        let outcome = match (&self.found_by, &self.bug) {
-            (Some(by), Some(_)) => format!("found after {seeds:>4} by {by:<5}"),
-            (Some(by), None) => format!("WRONGLY found after {seeds} by {by}"),
-            (None, Some(_)) => format!("NOT FOUND in {seeds} seeds"),
-            (None, None) => format!("nothing found in {seeds} seeds, as it should be"),
+        let (seeds, by) = (self.seeds, self.found_by.as_deref().unwrap_or_default());
+        let outcome = match (self.hunt, &self.bug) {
+            (Hunt::Found, Some(_)) => format!("found after {seeds:>4} by {by:<5}"),
+            (Hunt::Found, None) => format!("WRONGLY found after {seeds} by {by}"),
+            (Hunt::NothingFound, Some(_)) => format!("NOT FOUND in {seeds} seeds"),
+            (Hunt::NothingFound, None) => format!("nothing found in {seeds} seeds, as it should be"),
+            (Hunt::CutShort, _) => format!("CUT SHORT: nothing found in {seeds} seeds"),
+            (Hunt::NotHunted, _) => "NOT HUNTED".to_owned(),
         };
         let mut text = format!("{name:<name_width$}  {outcome}  {}", self.planted_in.join(", "));
         if let Some(account) = &self.account {
@@ -243,10 +299,14 @@ impl Table {
         for row in &self.rows {
             let _ = writeln!(text, "{}", row.text(width));
         }
-        let Table { bugs, found, seeds_median, wall_s, .. } = self;
+        let Table { bugs, found, left, seeds_median, wall_s, .. } = self;
+        let left = match left {
+            0 => String::new(),
+            left => format!("; the time was up or it was interrupted, with {left} not hunted to the end"),
+        };
         let _ = writeln!(
             text,
-            "{found} of {bugs} planted bugs found, in {wall_s:.0} s; median {seeds_median} seeds"
+            "{found} of {bugs} planted bugs found, in {wall_s:.0} s; median of these {seeds_median} seeds{left}"
         );
         text
     }

@@ -30,6 +30,7 @@ pub fn run(swarm: &Swarm, keep: Keep) -> Outcome {
     let lived = live(&mut world);
     let mut tally = std::mem::take(&mut world.stage.tally);
     tally.simulated_us = world.stage.now_us();
+    tally.operations = world.clients.calls_count();
     tally.facts = world.stage.record.count();
     tally.messages_lost = world.network.lost;
     tally.messages_duplicated = world.network.duplicated;

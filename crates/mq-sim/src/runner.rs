@@ -3,28 +3,32 @@
 //! The only place with real time: for progress, and to end when it is up.
 
 use crate::markers;
+use crate::progress::Progress;
 use crate::run::{self, Outcome};
 use crate::swarm::{Scenario, Swarm};
 use crate::tally::Tally;
 use crate::transcript::{Keep, Transcript};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::cell::RefCell;
 use std::ops::Range;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Steps of a transcript that are told on either side of a difference.
 const WORDS_AROUND_COUNT: usize = 12;
+/// After so many violations no further seed is run: what fails that often is known well enough.
+const FAILURES_MAX: usize = 100;
 
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The seeds.
+    /// The seeds, from the first on; without an end if that is [`u64::MAX`].
     pub seeds: Range<u64>,
     /// Which faults.
     pub scenario: Scenario,
+    /// End once so many hours were simulated.
+    pub hours: Option<f64>,
     /// End after so long, whatever is left.
     pub time_max: Option<Duration>,
     /// Threads.
@@ -35,6 +39,50 @@ pub struct Plan {
     pub trace: bool,
     /// Show progress on standard error.
     pub progress: bool,
+    /// Somebody else may set it: end with what was reached.
+    pub interrupt: Arc<AtomicBool>,
+}
+
+impl Plan {
+    /// These seeds on one thread, with all kinds of faults.
+    #[must_use]
+    pub fn new(seeds: Range<u64>) -> Plan {
+        Plan {
+            seeds,
+            scenario: Scenario::default(),
+            hours: None,
+            time_max: None,
+            jobs: 1,
+            twice: false,
+            trace: false,
+            progress: false,
+            interrupt: Arc::default(),
+        }
+    }
+
+    /// Why it is to end although seeds may be left, if it is; it began then.
+    pub(crate) fn is_cut_short(&self, began: Instant) -> Option<End> {
+        if self.interrupt.load(Ordering::Relaxed) {
+            return Some(End::Interrupt);
+        }
+        self.time_max.is_some_and(|max| began.elapsed() >= max).then_some(End::Time)
+    }
+}
+
+/// Why no further seed was run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    /// All were.
+    #[default]
+    Seeds,
+    /// As many hours as asked were simulated.
+    Hours,
+    /// The time was up.
+    Time,
+    /// Somebody wanted it to end.
+    Interrupt,
+    /// Too many seeds had failed.
+    Failures,
 }
 
 /// A seed that failed.
@@ -59,6 +107,8 @@ pub struct Report {
     pub markers: Vec<u64>,
     /// The seeds that failed, by seed.
     pub failures: Vec<Failure>,
+    /// Why it ended.
+    pub end: End,
     /// How long it took.
     pub wall: Duration,
     /// On how many threads.
@@ -94,39 +144,70 @@ pub(crate) fn with_panics_noted<T>(act: impl FnOnce() -> T) -> T {
 fn run_all(plan: &Plan) -> Report {
     let began = Instant::now();
     let next = AtomicU64::new(plan.seeds.start);
-    let report =
-        Mutex::new(Report { markers: vec![0; markers::ALL.len()], jobs: plan.jobs, ..Report::default() });
-    let bar = progress_bar(plan);
+    let report = Report { markers: vec![0; markers::ALL.len()], jobs: plan.jobs, ..Report::default() };
+    let state = Mutex::new(State { report, end: None, progress: Progress::new(plan, began) });
     std::thread::scope(|scope| {
         for _ in 0..plan.jobs {
-            scope.spawn(|| work(plan, began, &next, &report, &bar));
+            scope.spawn(|| work(plan, began, &next, &state));
         }
     });
-    bar.finish_and_clear();
-    let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let State { mut report, end, progress } = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    progress.finish();
     report.failures.sort_by_key(|failure| failure.seed);
+    report.end = end.unwrap_or_default();
     report.wall = began.elapsed();
     report
 }
 
-fn work(plan: &Plan, began: Instant, next: &AtomicU64, report: &Mutex<Report>, bar: &ProgressBar) {
-    while plan.time_max.is_none_or(|max| began.elapsed() < max) {
-        let seed = next.fetch_add(1, Ordering::Relaxed);
-        if seed >= plan.seeds.end {
-            return;
-        }
-        let (outcome, failure) = run_seed(plan, seed);
-        let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+/// What the threads of a run share.
+struct State {
+    report: Report,
+    /// Why the first thread ended that did so before the seeds.
+    end: Option<End>,
+    progress: Progress,
+}
+
+impl State {
+    /// Whether no further seed is to be run.
+    fn has_ended(&mut self, plan: &Plan, began: Instant) -> bool {
+        let hours = self.report.tally.simulated_s() / 3600.0;
+        let end = match () {
+            () if plan.hours.is_some_and(|goal| hours >= goal) => Some(End::Hours),
+            () if self.report.failures.len() >= FAILURES_MAX => Some(End::Failures),
+            () => plan.is_cut_short(began),
+        };
+        self.end = self.end.or(end);
+        self.end.is_some()
+    }
+
+    fn add(&mut self, outcome: Option<&Outcome>, failure: Option<Failure>) {
+        let report = &mut self.report;
         if let Some(outcome) = outcome {
             report.tally.add(&outcome.tally);
             report.markers.iter_mut().zip(outcome.markers).for_each(|(sum, hits)| *sum += hits);
             report.hash = report.hash.wrapping_add(outcome.transcript.hash());
         }
+        if let Some(failure) = &failure {
+            self.progress.failed(failure);
+        }
         report.failures.extend(failure);
-        bar.inc(1);
-        let (hours, failures) = (report.tally.simulated_s() / 3600.0, report.failures.len());
-        bar.set_message(format!("{hours:.2} h simulated, {failures} violations"));
+        self.progress.advance(report);
     }
+}
+
+fn work(plan: &Plan, began: Instant, next: &AtomicU64, state: &Mutex<State>) {
+    while !locked(state).has_ended(plan, began) {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= plan.seeds.end {
+            return;
+        }
+        let (outcome, failure) = run_seed(plan, seed);
+        locked(state).add(outcome.as_ref(), failure);
+    }
+}
+
+fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs one seed. Without an outcome it panicked.
@@ -177,15 +258,4 @@ fn compare(swarm: &Swarm, first: &Transcript) -> Option<String> {
         words(),
         words()
     ))
-}
-
-fn progress_bar(plan: &Plan) -> ProgressBar {
-    if !plan.progress || plan.trace {
-        return ProgressBar::hidden();
-    }
-    let style = "{elapsed_precise} {bar:30} {pos}/{len} seeds, {msg}, {eta} left";
-    let bar = ProgressBar::new(plan.seeds.end - plan.seeds.start);
-    bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
-    bar.enable_steady_tick(Duration::from_millis(250));
-    bar
 }

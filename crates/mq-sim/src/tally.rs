@@ -12,6 +12,8 @@ pub struct Tally {
     pub simulated_us: u64,
     /// Things that happened.
     pub events: u64,
+    /// Calls of clients: produces, reads, deletions, changes of topics.
+    pub operations: u64,
     /// Batches acknowledged as synced on a majority.
     pub acknowledged: u64,
     /// Batches sent, each attempt counted.
@@ -36,6 +38,7 @@ impl Tally {
         self.seeds += other.seeds;
         self.simulated_us += other.simulated_us;
         self.events += other.events;
+        self.operations += other.operations;
         self.acknowledged += other.acknowledged;
         self.sent += other.sent;
         self.records_read += other.records_read;

@@ -5,7 +5,7 @@ use mq_sim::runner::{Plan, Report, run as run_plan};
 use mq_sim::{Keep, Scenario, Swarm, run};
 
 fn plan(seeds: std::ops::Range<u64>, scenario: Scenario) -> Plan {
-    Plan { seeds, scenario, time_max: None, jobs: 1, twice: false, trace: false, progress: false }
+    Plan { scenario, ..Plan::new(seeds) }
 }
 
 fn check(report: &Report, seeds: u64) {

@@ -102,6 +102,11 @@ impl Clients {
         self.metadata.learn(image, stage);
     }
 
+    /// Calls that were made.
+    pub(crate) fn calls_count(&self) -> u64 {
+        self.last_call
+    }
+
     /// The partitions that clients know.
     pub(crate) fn partitions(&self) -> Vec<QuorumId> {
         self.metadata.partitions.keys().copied().collect()
