@@ -3,17 +3,22 @@
 //! It knows nothing of names or faults; [`super::MemDisk`] does.
 
 use super::mem_crash::Part;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// A crash of the machine tears writes at multiples of this many bytes (a sector).
 pub(super) const BLOCK_BYTES: usize = 512;
 
-/// A change that is readable and not durable.
+/// A change that is readable and not durable, and how to take it back.
 #[derive(Clone, Debug)]
 struct Pending {
     /// The operation that made it.
     operation: u64,
     change: Change,
+    /// The bytes that a write replaced: fewer than it wrote where the file ended.
+    replaced: Vec<u8>,
+    /// How long the file was.
+    len_before: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -29,10 +34,11 @@ enum Change {
 pub(super) struct Content {
     /// What a read sees.
     readable: Vec<u8>,
-    /// What the disk holds for certain.
-    durable: Vec<u8>,
-    /// What happened since, in order. Applied to `durable` it gives `readable`, unless a sync has failed.
+    /// What happened since the last sync, in order. Without it `readable` is what the disk holds for certain: most
+    /// files are written and synced far more often than they are lost, so there is no second copy of their bytes.
     pending: Vec<Pending>,
+    /// What the disk holds for certain, if `readable` no longer tells because a sync has failed.
+    diverged: Option<Vec<u8>>,
     /// Space is reserved below this position.
     allocated: u64,
 }
@@ -48,19 +54,53 @@ impl Content {
     }
 
     pub(super) fn write(&mut self, position: usize, bytes: Vec<u8>, operation: u64) {
-        apply_write(&mut self.readable, position, &bytes);
-        self.pending.push(Pending { operation, change: Change::Write { position, bytes } });
+        self.change(Change::Write { position, bytes }, operation);
     }
 
     pub(super) fn set_len(&mut self, len: usize, operation: u64) {
         if len < self.readable.len() {
             // Blocks that are cut off and written again start from zeros, whichever of their versions survives.
             let bytes = vec![0; self.readable.len() - len];
-            self.pending.push(Pending { operation, change: Change::Write { position: len, bytes } });
+            self.change(Change::Write { position: len, bytes }, operation);
         }
-        self.pending.push(Pending { operation, change: Change::Length(len) });
-        self.readable.resize(len, 0);
+        self.change(Change::Length(len), operation);
         self.allocated = len as u64;
+    }
+
+    fn change(&mut self, change: Change, operation: u64) {
+        let len_before = self.readable.len();
+        let replaced = match &change {
+            Change::Write { position, bytes } => {
+                let end = len_before.min(position + bytes.len());
+                self.readable[end.min(*position)..end].to_vec()
+            }
+            Change::Length(_) => Vec::new(),
+        };
+        apply(&mut self.readable, &change);
+        self.pending.push(Pending { operation, change, replaced, len_before });
+    }
+
+    /// What the disk holds for certain.
+    fn durable(&self) -> Cow<'_, [u8]> {
+        match &self.diverged {
+            Some(durable) => Cow::Borrowed(durable),
+            None if self.pending.is_empty() => Cow::Borrowed(&self.readable),
+            None => {
+                let mut durable = self.readable.clone();
+                take_back(&mut durable, &self.pending);
+                Cow::Owned(durable)
+            }
+        }
+    }
+
+    /// Forgets what is readable and not durable.
+    fn forget_pending(&mut self) -> Vec<Pending> {
+        let pending = std::mem::take(&mut self.pending);
+        match self.diverged.take() {
+            Some(durable) => self.readable = durable,
+            None => take_back(&mut self.readable, &pending),
+        }
+        pending
     }
 
     pub(super) fn allocate(&mut self, end: u64) {
@@ -68,27 +108,36 @@ impl Content {
     }
 
     pub(super) fn sync(&mut self) {
-        let pending = std::mem::take(&mut self.pending);
-        apply(&mut self.durable, &pending);
+        if let Some(durable) = &mut self.diverged {
+            self.pending.iter().for_each(|pending| apply(durable, &pending.change));
+        }
+        self.pending.clear();
     }
 
     /// A sync that fails: what was pending stays readable, counts as written back, and is on no disk.
     pub(super) fn fail_sync(&mut self) {
-        self.pending.clear();
+        if !self.pending.is_empty() {
+            self.diverged = Some(self.durable().into_owned());
+            self.pending.clear();
+        }
     }
 
     /// Reads come from the disk again, except for what still waits to be written back.
     pub(super) fn drop_cached(&mut self) {
-        self.readable = self.durable.clone();
-        apply(&mut self.readable, &self.pending);
+        if self.diverged.is_some() {
+            for Pending { operation, change, .. } in self.forget_pending() {
+                self.change(change, operation);
+            }
+        }
     }
 
     /// Tells every change that is not durable: operation, part, version. What changes nothing is left out.
     pub(super) fn unsynced(&self, tell: &mut dyn FnMut(u64, Part, usize)) {
-        let versions = Versions::of(&self.pending, self.durable.len());
+        let durable = self.durable();
+        let versions = Versions::of(&self.pending, durable.len());
         for (block, pieces) in &versions.blocks {
             let from = block * BLOCK_BYTES;
-            let durable = self.durable.get(from..).unwrap_or_default();
+            let durable = durable.get(from..).unwrap_or_default();
             let mut bytes = durable[..durable.len().min(BLOCK_BYTES)].to_vec();
             bytes.resize(BLOCK_BYTES, 0);
             for (at, piece) in pieces.iter().enumerate() {
@@ -99,7 +148,7 @@ impl Content {
                 }
             }
         }
-        let mut before = self.durable.len();
+        let mut before = durable.len();
         for (at, (operation, len)) in versions.lengths.iter().enumerate() {
             if *len != before {
                 tell(*operation, Part::Length, at + 1);
@@ -111,26 +160,24 @@ impl Content {
     /// The machine crashes: of every block, any version since the last sync may be the one on disk; the length is
     /// any that the file has had since.
     pub(super) fn crash(&mut self, choose: &mut dyn FnMut(Part, usize) -> usize) {
-        let pending = std::mem::take(&mut self.pending);
-        let versions = Versions::of(&pending, self.durable.len());
+        let pending = self.forget_pending();
+        let versions = Versions::of(&pending, self.readable.len());
         for (block, pieces) in versions.blocks {
             let kept = choose(Part::Block(block), pieces.len());
             for piece in pieces.into_iter().take(kept) {
-                apply_write(&mut self.durable, piece.position, piece.bytes);
+                apply_write(&mut self.readable, piece.position, piece.bytes);
             }
         }
         let kept = choose(Part::Length, versions.lengths.len());
         let len = kept.checked_sub(1).map_or(versions.durable_len, |last| versions.lengths[last].1);
-        self.durable.resize(len, 0);
-        self.readable = self.durable.clone();
+        self.readable.resize(len, 0);
     }
 
     /// Changes the bytes where they lie, as a failing disk would.
     pub(super) fn damage(&mut self, change: impl FnOnce(&mut Vec<u8>)) {
         self.sync();
-        self.readable = self.durable.clone();
+        self.forget_pending();
         change(&mut self.readable);
-        self.durable = self.readable.clone();
     }
 }
 
@@ -154,7 +201,7 @@ impl Versions<'_> {
     fn of(pending: &[Pending], durable_len: usize) -> Versions<'_> {
         let mut versions = Versions { blocks: BTreeMap::new(), durable_len, lengths: Vec::new() };
         let mut len = durable_len;
-        for Pending { operation, change } in pending {
+        for Pending { operation, change, .. } in pending {
             match change {
                 Change::Length(new) => len = *new,
                 Change::Write { position, bytes } => {
@@ -171,12 +218,19 @@ impl Versions<'_> {
     }
 }
 
-fn apply(bytes: &mut Vec<u8>, pending: &[Pending]) {
-    for Pending { change, .. } in pending {
-        match change {
-            Change::Write { position, bytes: written } => apply_write(bytes, *position, written),
-            Change::Length(len) => bytes.resize(*len, 0),
+fn apply(bytes: &mut Vec<u8>, change: &Change) {
+    match change {
+        Change::Write { position, bytes: written } => apply_write(bytes, *position, written),
+        Change::Length(len) => bytes.resize(*len, 0),
+    }
+}
+
+fn take_back(bytes: &mut Vec<u8>, pending: &[Pending]) {
+    for Pending { change, replaced, len_before, .. } in pending.iter().rev() {
+        if let Change::Write { position, .. } = change {
+            bytes[*position..][..replaced.len()].copy_from_slice(replaced);
         }
+        bytes.resize(*len_before, 0);
     }
 }
 
