@@ -25,11 +25,17 @@ pub enum Kind {
 }
 
 /// How much a member sends and remembers.
+///
+/// The first two make a window: what a leader sends to a peer that does not answer, and so what it makes its broker
+/// hold for that peer. An answered heartbeat makes room for one more append, since what is in the window may have been
+/// lost; a peer that was reported unreachable is sent one append until it answers. A broker that leads many partitions
+/// bounds the sum: it drops what waits for a peer, and says that the peer is unreachable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Entries in one append message, in bytes; a larger single entry goes alone.
     pub append_bytes_max: u64,
-    /// Append messages on their way to one peer, in messages.
+    /// Append messages on their way to one peer that were not answered, in messages. Small ones are many: each turn of
+    /// the leader sends one, and a distant peer answers many turns later.
     pub appends_in_flight_max: usize,
     /// Entries kept in memory for peers that are a little behind, in bytes. Entries not yet applied are kept
     /// regardless; a member without peers keeps nothing else.
@@ -37,12 +43,13 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For a partition, and for a group machine.
+    /// For a partition, and for a group machine: a window of 32 MiB, or of 32 batches where these are
+    /// larger than 1 MiB.
     pub const PARTITION: Limits =
         Limits { append_bytes_max: 1 << 20, appends_in_flight_max: 32, retained_bytes_max: 4 << 20 };
-    /// For the controller's quorum: many small commands.
+    /// For the controller's quorum: a window of 16 MiB, in many small commands, of which each may be a message.
     pub const CONTROLLER: Limits =
-        Limits { append_bytes_max: 1 << 20, appends_in_flight_max: 256, retained_bytes_max: 4 << 20 };
+        Limits { append_bytes_max: 64 << 10, appends_in_flight_max: 256, retained_bytes_max: 4 << 20 };
 }
 
 /// What a member is told when it is opened.

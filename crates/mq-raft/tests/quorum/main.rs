@@ -10,6 +10,7 @@ mod random;
 mod reading;
 mod replication;
 mod restarts;
+mod slow_peers;
 mod sole_voter;
 mod start_offers;
 mod start_snapshots;
