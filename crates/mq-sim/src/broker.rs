@@ -18,7 +18,7 @@ use mq_engine::api::{Acks, Outcome, Produce, Reply, Request};
 use mq_engine::controller::{BrokerInfo, Command, Image};
 use mq_engine::{Effect, Engine, Input, RequestId, View, controller};
 use mq_log::{MemDisk, OpenError, PersistError, Reader};
-use mq_types::persist::Standing;
+use mq_types::persist::{LostReason, Standing};
 use mq_types::{BrokerId, DirectoryId, Message, QuorumId, ShardId, Term};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -114,7 +114,11 @@ impl Broker {
         };
         for (shard, found) in opened.into_iter().enumerate() {
             for replica in &found.recovered {
-                if let Standing::Lost(reason) = replica.standing {
+                // One that old metadata made after the disk was lost.
+                let is_stranger = |reason| self.has_lost_disk && reason == LostReason::OpenRefused;
+                if let Standing::Lost(reason) = replica.standing
+                    && !is_stranger(reason)
+                {
                     let (quorum, replica) = (replica.quorum, replica.replica);
                     let what =
                         format!("recovery takes replica {replica} of quorum {quorum} for lost: {reason:?}");
