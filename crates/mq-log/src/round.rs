@@ -229,7 +229,6 @@ impl<D: Disk> ShardStore<D> {
 
     /// A replica's next record, if anything in it changed. Everything that it names is durable.
     fn next_record(&mut self, write: &ReplicaWrite, pending: &mut Pending<D::File>) -> Option<ReplicaState> {
-        let dir = paths::replica_dir(write.quorum, write.replica);
         let replica = self.replica_mut(write);
         if let Some(log) = &mut replica.log {
             log.synced = log.last_index();
@@ -238,6 +237,7 @@ impl<D: Disk> ShardStore<D> {
         if !pending.changed.contains(&write.quorum) && has_only_entries(write) {
             return None;
         }
+        let dir = paths::replica_dir(write.quorum, write.replica);
         let mut next = replica.state.clone();
         if let Some(log) = &mut replica.log {
             if let Some(trim) = write.trim {

@@ -100,21 +100,28 @@ pub(crate) struct StateBatch {
 impl StateBatch {
     /// Bytes of the batch in a state file, header included.
     pub(crate) fn encoded_bytes(&self) -> u64 {
-        (state_log::HEADER_BYTES + self.encode().len()) as u64
+        (state_log::HEADER_BYTES + self.message().encoded_len()) as u64
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         for record in &self.records {
             assert!(record.is_consistent(), "this would not be read back: {record:?}");
         }
-        let message = BatchMessage {
+        let message = self.message();
+        // Into a slice: prost appends byte by byte, and a vector is slow to grow so.
+        let mut payload = vec![0; message.encoded_len()];
+        message.encode(&mut payload.as_mut_slice()).expect("it is as long as it said");
+        payload
+    }
+
+    fn message(&self) -> BatchMessage {
+        BatchMessage {
             opening: self
                 .opening
                 .map(|opening| OpeningMessage { shards: opening.shards.into(), set: opening.set }),
             records: self.records.iter().map(RecordMessage::from).collect(),
             evidence: self.evidence.iter().map(EvidenceMessage::from).collect(),
-        };
-        message.encode_to_vec()
+        }
     }
 
     /// `None`: this is not what [`StateBatch::encode`] writes.

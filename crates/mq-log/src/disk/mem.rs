@@ -377,10 +377,8 @@ impl DiskFile for MemFile {
 
     fn read_at(&self, position: u64, len_max: usize) -> io::Result<Vec<u8>> {
         let mut shared = self.disk.to_read()?;
-        let bytes = shared.content(self.node)?.readable();
-        let from = usize::try_from(position).unwrap_or(usize::MAX).min(bytes.len());
-        let until = from.saturating_add(len_max).min(bytes.len());
-        Ok(bytes[from..until].to_vec())
+        let from = usize::try_from(position).unwrap_or(usize::MAX);
+        Ok(shared.content(self.node)?.readable().read(from..from.saturating_add(len_max)))
     }
 
     fn write_at(&self, position: u64, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
@@ -439,7 +437,7 @@ impl DiskFile for MemFile {
 
     fn map(&self) -> io::Result<MemMap> {
         let mut shared = self.disk.to_read()?;
-        Ok(MemMap(shared.content(self.node)?.readable().to_vec()))
+        Ok(MemMap(shared.content(self.node)?.readable().read(0..usize::MAX)))
     }
 }
 

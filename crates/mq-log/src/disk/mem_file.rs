@@ -2,6 +2,7 @@
 //!
 //! It knows nothing of names or faults; [`super::MemDisk`] does.
 
+use super::mem_bytes::FileBytes;
 use super::mem_crash::Part;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -33,18 +34,18 @@ enum Change {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content {
     /// What a read sees.
-    readable: Vec<u8>,
+    readable: FileBytes,
     /// What happened since the last sync, in order. Without it `readable` is what the disk holds for certain: most
     /// files are written and synced far more often than they are lost, so there is no second copy of their bytes.
     pending: Vec<Pending>,
     /// What the disk holds for certain, if `readable` no longer tells because a sync has failed.
-    diverged: Option<Vec<u8>>,
+    diverged: Option<FileBytes>,
     /// Space is reserved below this position.
     allocated: u64,
 }
 
 impl Content {
-    pub(super) fn readable(&self) -> &[u8] {
+    pub(super) fn readable(&self) -> &FileBytes {
         &self.readable
     }
 
@@ -70,10 +71,7 @@ impl Content {
     fn change(&mut self, change: Change, operation: u64) {
         let len_before = self.readable.len();
         let replaced = match &change {
-            Change::Write { position, bytes } => {
-                let end = len_before.min(position + bytes.len());
-                self.readable[end.min(*position)..end].to_vec()
-            }
+            Change::Write { position, bytes } => self.readable.read(*position..position + bytes.len()),
             Change::Length(_) => Vec::new(),
         };
         apply(&mut self.readable, &change);
@@ -81,7 +79,7 @@ impl Content {
     }
 
     /// What the disk holds for certain.
-    fn durable(&self) -> Cow<'_, [u8]> {
+    fn durable(&self) -> Cow<'_, FileBytes> {
         match &self.diverged {
             Some(durable) => Cow::Borrowed(durable),
             None if self.pending.is_empty() => Cow::Borrowed(&self.readable),
@@ -137,8 +135,7 @@ impl Content {
         let versions = Versions::of(&self.pending, durable.len());
         for (block, pieces) in &versions.blocks {
             let from = block * BLOCK_BYTES;
-            let durable = durable.get(from..).unwrap_or_default();
-            let mut bytes = durable[..durable.len().min(BLOCK_BYTES)].to_vec();
+            let mut bytes = durable.read(from..from + BLOCK_BYTES);
             bytes.resize(BLOCK_BYTES, 0);
             for (at, piece) in pieces.iter().enumerate() {
                 let before = &mut bytes[piece.position - from..][..piece.bytes.len()];
@@ -165,19 +162,21 @@ impl Content {
         for (block, pieces) in versions.blocks {
             let kept = choose(Part::Block(block), pieces.len());
             for piece in pieces.into_iter().take(kept) {
-                apply_write(&mut self.readable, piece.position, piece.bytes);
+                self.readable.write(piece.position, piece.bytes);
             }
         }
         let kept = choose(Part::Length, versions.lengths.len());
         let len = kept.checked_sub(1).map_or(versions.durable_len, |last| versions.lengths[last].1);
-        self.readable.resize(len, 0);
+        self.readable.set_len(len);
     }
 
     /// Changes the bytes where they lie, as a failing disk would.
     pub(super) fn damage(&mut self, change: impl FnOnce(&mut Vec<u8>)) {
         self.sync();
         self.forget_pending();
-        change(&mut self.readable);
+        let mut bytes = self.readable.read(0..usize::MAX);
+        change(&mut bytes);
+        self.readable = bytes.into();
     }
 }
 
@@ -218,28 +217,20 @@ impl Versions<'_> {
     }
 }
 
-fn apply(bytes: &mut Vec<u8>, change: &Change) {
+fn apply(bytes: &mut FileBytes, change: &Change) {
     match change {
-        Change::Write { position, bytes: written } => apply_write(bytes, *position, written),
-        Change::Length(len) => bytes.resize(*len, 0),
+        Change::Write { position, bytes: written } => bytes.write(*position, written),
+        Change::Length(len) => bytes.set_len(*len),
     }
 }
 
-fn take_back(bytes: &mut Vec<u8>, pending: &[Pending]) {
+fn take_back(bytes: &mut FileBytes, pending: &[Pending]) {
     for Pending { change, replaced, len_before, .. } in pending.iter().rev() {
         if let Change::Write { position, .. } = change {
-            bytes[*position..][..replaced.len()].copy_from_slice(replaced);
+            bytes.write(*position, replaced);
         }
-        bytes.resize(*len_before, 0);
+        bytes.set_len(*len_before);
     }
-}
-
-fn apply_write(bytes: &mut Vec<u8>, position: usize, written: &[u8]) {
-    let end = position + written.len();
-    if bytes.len() < end {
-        bytes.resize(end, 0);
-    }
-    bytes[position..end].copy_from_slice(written);
 }
 
 /// The parts of a write that lie in one block each, with their positions.

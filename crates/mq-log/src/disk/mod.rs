@@ -16,6 +16,7 @@
 //! Paths are relative to the disk's root.
 
 mod mem;
+mod mem_bytes;
 mod mem_crash;
 mod mem_dir;
 mod mem_file;
