@@ -89,6 +89,7 @@ impl Quorum {
         }
         let runs: Vec<(Index, Term)> =
             opened.term_runs.runs().iter().map(|run| (run.first_index, run.term)).collect();
+        self.forget_terms_led_alone(opened);
         self.check_recovered(opened.replica, &runs, opened.last_index, findings);
         let durable = if is_lost { Index(0) } else { opened.last_index };
         let mut log = ReplicaLog::new(runs, opened.last_index, durable);
@@ -109,6 +110,20 @@ impl Quorum {
         self.replicas.insert(opened.replica, replica);
         if !is_lost {
             self.note_membership(opened.replica, &opened.membership, findings);
+        }
+    }
+
+    /// The only voter leads a term as soon as it votes for itself. If it loses its power before that vote is on its disk,
+    /// nobody has heard of the term, and it may lead the same term once more, with other entries.
+    fn forget_terms_led_alone(&mut self, opened: &Opened) {
+        let synced = self.replicas.get(&opened.replica).map_or(Term(0), |before| before.vote.term);
+        let held = opened.term_runs.runs().last().map_or(Term(0), |run| run.term);
+        let known = synced.max(held).max(opened.vote.term);
+        let leaders =
+            self.leaders.iter().filter(|(term, (leader, _))| **term > known && *leader == opened.replica);
+        for term in leaders.map(|(term, _)| *term).collect::<Vec<_>>() {
+            self.leaders.remove(&term);
+            self.terms.terms.remove(&term);
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use cargo_metadata::{Metadata, MetadataCommand};
 use clap::Parser;
-use xtask::{fuzz, layers, mutants, steps, tidy};
+use xtask::{fuzz, layers, long, mutants, steps, tidy};
 
 /// Checks and chores of the repository.
 #[derive(Parser)]
@@ -32,6 +32,8 @@ enum Command {
         /// Fuzz this target alone.
         target: Option<String>,
     },
+    /// Simulate whole clusters for as many hours as asked; every rare situation must be met.
+    Long(long::Long),
 }
 
 fn main() -> Result<ExitCode> {
@@ -47,6 +49,7 @@ fn main() -> Result<ExitCode> {
             true
         }
         Command::Fuzz { minutes, target } => fuzz::run(&metadata, minutes, target.as_deref())?,
+        Command::Long(long) => return Err(long::run(&metadata, &long)),
         Command::Test { only } => {
             let outcomes = steps::run(only.as_deref(), |step| match step.work {
                 steps::Work::Tidy => report_tidy(&metadata),

@@ -131,12 +131,26 @@ impl Story {
         self.publish_bounds(replica, 2, (log_start, 2));
     }
 
-    fn publish_bounds(&mut self, replica: u64, term: u64, (log_start, high_watermark): (u64, u64)) {
+    /// A replica shows that it leads, and nothing else.
+    pub(crate) fn publish_leader(&mut self, replica: u64, term: u64) {
+        self.publish_view(replica, (term, Some(ReplicaId(replica))), (0, 0));
+    }
+
+    fn publish_bounds(&mut self, replica: u64, term: u64, bounds: (u64, u64)) {
+        self.publish_view(replica, (term, None), bounds);
+    }
+
+    fn publish_view(
+        &mut self,
+        replica: u64,
+        (term, leader): (u64, Option<ReplicaId>),
+        (log_start, high_watermark): (u64, u64),
+    ) {
         let published = Fact::Published {
             quorum: PARTITION,
             replica: ReplicaId(replica),
             term: Term(term),
-            leader: None,
+            leader,
             serving: false,
             log_start: Offset(log_start),
             high_watermark: Offset(high_watermark),

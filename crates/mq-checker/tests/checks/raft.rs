@@ -3,7 +3,7 @@
 use crate::cluster::{change, entry, members};
 use crate::story::{PARTITION, Story};
 use mq_checker::Check::{C15, History};
-use mq_checker::history::Fact;
+use mq_checker::history::{EntryFact, Fact};
 use mq_types::message::MessageKind::{Append, PreVote, Vote, VoteResponse};
 use mq_types::persist::{LostReason, Standing, Start};
 use mq_types::{Index, Offset, ReplicaId, Term};
@@ -241,6 +241,42 @@ fn c15_legal_a_deposed_leader_writes_on_alone() {
     story.store(&[1], &[entry(5, 2), entry(6, 2), entry(7, 2)]);
     story.lead(1, 2);
     story.is_legal();
+}
+
+/// A quorum of one, which leads term 2 and is handed two entries.
+fn story_of_a_lone_leader() -> Story {
+    let mut story = Story::new();
+    story.open_as(1, &[(1, 1)], 1, (0, None), (Standing::Sound, members(1, &[1])));
+    story.publish_leader(1, 2);
+    story.write(1, &[entry(2, 2), entry(3, 2)]);
+    story
+}
+
+/// An entry like others of this index and term, but with another content.
+fn other_entry(index: u64, term: u64) -> EntryFact {
+    let entry = entry(index, term);
+    EntryFact { hash: entry.hash ^ 1, ..entry }
+}
+
+#[test]
+fn c15_legal_a_lone_leader_leads_a_term_again_that_no_disk_knows() {
+    let mut story = story_of_a_lone_leader();
+    story.open_as(1, &[(1, 1)], 1, (0, None), (Standing::Sound, members(1, &[1])));
+    story.publish_leader(1, 2);
+    story.vote(&[1], 2, 1);
+    story.store(&[1], &[entry(2, 2), other_entry(3, 2)]);
+    story.commit(1, 3);
+    story.is_legal();
+}
+
+#[test]
+fn c15_a_lone_leader_leads_a_term_again_that_its_disk_knows() {
+    let mut story = story_of_a_lone_leader();
+    story.vote(&[1], 2, 1);
+    story.open_as(1, &[(1, 1)], 1, (2, Some(1)), (Standing::Sound, members(1, &[1])));
+    story.publish_leader(1, 2);
+    story.store(&[1], &[entry(2, 2), other_entry(3, 2)]);
+    story.breaks(C15, "another log has");
 }
 
 #[test]
