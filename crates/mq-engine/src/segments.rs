@@ -60,17 +60,23 @@ impl Segments {
         self.size_bytes
     }
 
-    /// Whether a segment can go because nothing in it is kept. `commit`: what the log takes for committed. The active
-    /// one goes only if all of it is: `is_all_committed`.
-    pub(crate) fn has_dead(&self, log_start: Offset, commit: Index, is_all_committed: bool) -> bool {
-        match self.list.as_slice() {
-            [] => false,
-            [active] => {
-                let has_records = active.base_offset < active.end_offset;
-                has_records && active.end_offset <= log_start && is_all_committed
-            }
-            [oldest, next, ..] => oldest.end_offset <= log_start && next.first_index.previous() <= commit,
+    /// The end of the segments that can go because nothing in them is kept; `None`: there are none. `commit`: what the
+    /// log takes for committed. The active one goes only if all of it is: `is_all_committed`.
+    pub(crate) fn dead_until(
+        &self,
+        log_start: Offset,
+        commit: Index,
+        is_all_committed: bool,
+    ) -> Option<Offset> {
+        if let [active] = self.list.as_slice() {
+            let has_records = active.base_offset < active.end_offset;
+            let is_dead = has_records && active.end_offset <= log_start && is_all_committed;
+            return is_dead.then_some(active.end_offset);
         }
+        let is_dead = |pair: &&[SegmentInfo]| {
+            pair[0].end_offset <= log_start && pair[1].first_index.previous() <= commit
+        };
+        self.list.windows(2).take_while(is_dead).last().map(|pair| pair[0].end_offset)
     }
 
     /// These entries are durable, and the log did not say that its segments have changed.

@@ -71,9 +71,11 @@ impl Partition {
     ) {
         let Some(topic) = self.topic.as_ref().filter(|topic| !topic.in_trash) else { return };
         // The segment in which an order to delete stands cannot go with that order: recovery has to find the order
-        // until its effect is on record. It goes here, when nothing else in it is kept.
-        if segments.has_dead(self.log_start, writes.next_commit(here.applied), is_at_rest) {
-            writes.due().trim = Some(Trim::Offset(self.log_start));
+        // until its effect is on record. It goes here, when nothing else in it is kept. The log start is on record already,
+        // and may be beyond the end of a log that began with a start snapshot and does not have everything yet.
+        let commit = writes.next_commit(here.applied);
+        if let Some(dead_until) = segments.dead_until(self.log_start, commit, is_at_rest) {
+            writes.due().trim = Some(Trim::Offset(dead_until));
         }
         let is_old = |wall_ms| retention::should_roll(segments.list(), &topic.config, wall_ms);
         if !writes.is_rolling() && wall_ms.is_some_and(is_old) {
