@@ -60,13 +60,14 @@ pub enum Malformation {
     #[error("it carries entries although it appends nothing")]
     Entries,
     /// The entry at this index does not go on where the one before it ends, or not in its own term or stamp, or holds
-    /// a change of the members that nobody can read.
-    #[error("its entry {0} does not go on where the one before it ends")]
+    /// a change of the members that nobody can read, or that these members cannot make.
+    #[error("its entry {0} does not go on from what is before it")]
     Entry(Index),
     /// It acknowledges or refuses an index that this leader has never sent.
     #[error("it answers for entry {0}, which was never sent")]
     NeverSent(Index),
-    /// It has a start snapshot although its kind has none, or the reverse, or one that no leader would send.
+    /// It has a start snapshot although its kind has none, or the reverse, or one that no leader would send, such as
+    /// one that takes back what is committed here.
     #[error("it has a start snapshot where none is due, or none where one is, or an impossible one")]
     Start,
     /// The members that it tells of are not ones that a quorum can have, or this replica is none of them.
@@ -137,8 +138,11 @@ fn check_start(message: &Message, kind: Kind) -> Result<(), Malformation> {
         (Some(_), other) if other != MessageKind::Snapshot => return Err(Malformation::Start),
         (Some(offered), _) => (&offered.start, &offered.membership, &offered.machine),
     };
+    let numbers = [start.prev_index.0, start.prev_term.0, membership.conf_index.0];
+    if let Some(number) = numbers.into_iter().find(|number| *number > NUMBER_MAX) {
+        return Err(Malformation::Number(number));
+    }
     let is_position = start.prev_index.0 > 0
-        && start.prev_index.0 < u64::MAX
         && start.prev_term.0 > 0
         && start.prev_term <= message.term
         && start.base_offset <= start.log_start

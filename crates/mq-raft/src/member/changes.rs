@@ -13,6 +13,7 @@ use crate::options::LEARNER_APPENDS_IN_FLIGHT_MAX;
 use crate::peers::Peer;
 use crate::work::MembershipChange;
 use crate::{convert, work};
+use bytes::Bytes;
 use mq_types::persist::{Membership, Snapshot};
 use mq_types::{Body, Entry, EntryKind, EntryMeta, Index, Message, ReplicaId};
 use raft::eraftpb::ConfChangeV2;
@@ -164,20 +165,30 @@ impl Member {
     /// after a crash both would be in the log, and this member could campaign, and commit, as if neither were.
     /// Members two changes apart need not meet in any majority.
     pub(super) fn leave_out_later_changes(&self, message: &mut Message) {
-        let conf_index = self.membership().conf_index;
-        let is_change = |entry: &Entry| entry.index > conf_index && matches!(entry.body, Body::Membership(_));
-        let mut changes =
-            message.entries.iter().enumerate().filter(|(_, entry)| is_change(entry)).map(|(at, _)| at);
+        let mut changes = self.changes_in(message).map(|(at, ..)| at);
         let Some(first) = changes.next() else { return };
         let second = changes.next();
+        drop(changes);
         let left_out = if self.has_unrecorded_change(message.index) { Some(first) } else { second };
         if let Some(at) = left_out {
             message.entries.truncate(at);
         }
     }
 
+    /// The changes of the members in an append that have not taken effect here: place, index and what they hold.
+    pub(super) fn changes_in<'m>(
+        &self,
+        message: &'m Message,
+    ) -> impl Iterator<Item = (usize, Index, &'m Bytes)> + use<'m> {
+        let conf_index = self.membership().conf_index;
+        message.entries.iter().enumerate().filter_map(move |(at, entry)| match &entry.body {
+            Body::Membership(change) if entry.index > conf_index => Some((at, entry.index, change)),
+            _ => None,
+        })
+    }
+
     /// Whether the log has a change of the members up to this entry that has not taken effect.
-    fn has_unrecorded_change(&self, until: Index) -> bool {
+    pub(super) fn has_unrecorded_change(&self, until: Index) -> bool {
         let shadow = self.node.store();
         let after = self.membership().conf_index.max(shadow.applied_index());
         let unwritten = self.node.raft.raft_log.unstable_entries().iter();

@@ -4,7 +4,9 @@
 use super::Member;
 use crate::convert::{self, Tip};
 use crate::incoming::Malformation;
+use crate::membership;
 use mq_types::message::MessageKind;
+use mq_types::persist::Start;
 use mq_types::{Index, Message, Term};
 use raft::StateRole;
 
@@ -14,11 +16,13 @@ impl Member {
         match message.kind {
             MessageKind::Append => self.check_append(message),
             MessageKind::VoteResponse => self.check_vote(message),
+            MessageKind::Snapshot => self.check_snapshot(message),
             _ => Ok(()),
         }
     }
 
-    /// The first entry that would be appended goes on from the one before it, which is here.
+    /// The first entry that would be appended goes on from the one before it, which is here; and the first change of
+    /// the members leads from those that there are here to others that are possible.
     fn check_append(&self, message: &Message) -> Result<(), Malformation> {
         let last_index = self.last_index();
         let has = |index: Index, term: Term| {
@@ -30,7 +34,32 @@ impl Member {
         let before = self.tip_after(new.index.previous());
         let goes_on =
             new.base_offset == before.next_offset && new.appended_at_ms >= before.last_appended_at_ms;
-        if goes_on { Ok(()) } else { Err(Malformation::Entry(new.index)) }
+        if !goes_on {
+            return Err(Malformation::Entry(new.index));
+        }
+        match self.changes_in(message).next() {
+            Some((_, index, change)) if !self.has_unrecorded_change(message.index) => {
+                let is_possible = membership::decode(change)
+                    .and_then(|change| membership::after(self.node.raft.prs(), &change, index).ok())
+                    .is_some_and(|members| membership::is_sound(&members));
+                if is_possible { Ok(()) } else { Err(Malformation::Entry(index)) }
+            }
+            _ => Ok(()), // it is left out, and comes again when it would be the next one
+        }
+    }
+
+    /// A start snapshot that would replace the log takes back nothing that is committed here.
+    fn check_snapshot(&self, message: &Message) -> Result<(), Malformation> {
+        let Some(offered) = message.start.as_deref().filter(|offered| self.would_replace(offered)) else {
+            return Ok(());
+        };
+        let Start { prev_index, prev_term, base_offset, .. } = offered.start;
+        let commit = self.commit();
+        let committed_term = self.node.raft.raft_log.term(commit.0).expect("what is committed is here");
+        let goes_on = prev_index > commit
+            && prev_term.0 >= committed_term
+            && base_offset >= self.tip_after(commit).next_offset;
+        if goes_on { Ok(()) } else { Err(Malformation::Start) }
     }
 
     /// A vote is asked for when everything before it is durable, and given after that. One that comes when the election

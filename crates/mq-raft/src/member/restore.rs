@@ -24,13 +24,17 @@ impl Member {
     /// Whether a start snapshot would replace the log at an awkward moment: with a write in flight, or a change of
     /// the members that waits for its record, it would not be clear what is on disk. It is sent again.
     pub(super) fn must_not_restore(&self, message: &Message) -> bool {
-        let Some(offered) = &message.start else { return false };
-        let (index, term) = (offered.start.prev_index, offered.start.prev_term);
         let log = &self.node.raft.raft_log;
-        let replaces = index.0 >= log.committed && !log.match_term(index.0, term.0);
         let is_busy =
             !self.flights.is_empty() || !log.unstable_entries().is_empty() || self.changing.is_some();
-        replaces && is_busy
+        is_busy && message.start.as_deref().is_some_and(|offered| self.would_replace(offered))
+    }
+
+    /// Whether the library would accept this snapshot in place of the log.
+    pub(super) fn would_replace(&self, offered: &StartSnapshot) -> bool {
+        let (index, term) = (offered.start.prev_index, offered.start.prev_term);
+        let log = &self.node.raft.raft_log;
+        index.0 >= log.committed && !log.match_term(index.0, term.0)
     }
 
     /// Notes that the library has accepted this snapshot, if it has.

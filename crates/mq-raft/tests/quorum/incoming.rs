@@ -3,6 +3,7 @@
 use crate::world::{QUORUM, World, id};
 use mq_raft::{HEARTBEAT_TICKS, Malformation, StepError};
 use mq_types::message::MessageKind;
+use mq_types::persist::{Start, StartSnapshot};
 use mq_types::{Entry, Index, Message, Offset, QuorumId, ReplicaId, Term};
 
 fn message(kind: MessageKind, from: ReplicaId, to: ReplicaId, term: Term) -> Message {
@@ -127,6 +128,67 @@ fn entries_that_do_not_go_on_from_the_log_are_refused() {
     let refused = world.member(id(2)).step(late);
     let malformation = Malformation::Entry(Index(6));
     assert_eq!(refused, Err(StepError::Malformed { from: id(1), malformation }), "not even handed out yet");
+}
+
+/// Had they been appended and committed, nobody could say who the members are.
+#[test]
+fn changes_that_these_members_cannot_make_are_refused() {
+    // Of the library's form: the transition (field 1: 1 leaves the joint configuration by itself), and changes (field 2)
+    // of a kind (field 1: 0 adds a voter, 1 removes one) and a replica (field 2).
+    let cases: [(&str, &[u8], bool); 5] = [
+        ("to leave what is not joint", &[], false),
+        ("two at once without an order to leave", &[18, 4, 8, 1, 16, 2, 18, 4, 8, 1, 16, 3], false),
+        (
+            "to leave the joint configuration by itself",
+            &[8, 1, 18, 4, 8, 1, 16, 2, 18, 4, 8, 0, 16, 9],
+            false,
+        ),
+        ("nobody is left", &[8, 2, 18, 4, 8, 1, 16, 1, 18, 4, 8, 1, 16, 2, 18, 4, 8, 1, 16, 3], false),
+        ("one goes", &[18, 4, 8, 1, 16, 3], true),
+    ];
+    for (what, change, is_taken) in cases {
+        let (mut world, mut append) = append();
+        append.entries.truncate(1);
+        append.entries[0].body = mq_types::Body::Membership(bytes::Bytes::copy_from_slice(change));
+        let malformed = StepError::Malformed { from: id(1), malformation: Malformation::Entry(Index(3)) };
+        let expected = if is_taken { Ok(()) } else { Err(malformed) };
+        assert_eq!(world.member(id(2)).step(append), expected, "{what}");
+        assert_eq!(world.member(id(2)).last_index() == Index(3), is_taken, "{what}");
+    }
+}
+
+/// What was committed here would be taken back, or its offsets given away twice.
+#[test]
+fn a_start_that_takes_back_what_is_committed_is_refused() {
+    let (mut world, append) = append();
+    world.settle();
+    world.pass(HEARTBEAT_TICKS);
+    assert_eq!(world.member(id(2)).commit(), Index(4));
+    let term = Term(append.term.0 + 1);
+    let good = Start {
+        prev_index: Index(9),
+        prev_term: append.term,
+        prev_appended_at_ms: 2_000,
+        base_offset: Offset(2),
+        log_start: Offset(2),
+    };
+    let cases = [
+        Start { prev_index: Index(4), prev_term: term, ..good },
+        Start { prev_term: Term(1), ..good },
+        Start { base_offset: Offset(1), ..good },
+    ];
+    let membership = world.member(id(2)).membership().clone();
+    let offer = |start: Start| {
+        let offered = StartSnapshot { start, membership: membership.clone(), machine: None };
+        Message { start: Some(Box::new(offered)), ..message(MessageKind::Snapshot, id(1), id(2), term) }
+    };
+    for start in cases {
+        let refused = world.member(id(2)).step(offer(start));
+        assert_eq!(refused, Err(StepError::Malformed { from: id(1), malformation: Malformation::Start }));
+        assert!(!world.member(id(2)).is_restoring());
+    }
+    assert_eq!(world.member(id(2)).step(offer(good)), Ok(()));
+    assert!(world.member(id(2)).is_restoring());
 }
 
 #[test]
