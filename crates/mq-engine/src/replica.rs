@@ -102,8 +102,8 @@ pub(crate) struct Replica {
     parting: Parting,
     /// A committed change of the members whose record is being written.
     membership_write: Option<MembershipChange>,
-    /// When to look next whether the preferred leader should lead.
-    next_preferred_ms: u64,
+    /// When to look next whether another one should lead.
+    next_better_ms: u64,
     serves: Serves,
     /// Something has happened since readers and waiters were last told.
     is_stirred: bool,
@@ -186,7 +186,7 @@ impl Replica {
             wanted: Wanted::default(),
             parting: Parting::NotBegun,
             membership_write: None,
-            next_preferred_ms: 0,
+            next_better_ms: 0,
             serves,
             is_stirred: true,
         }

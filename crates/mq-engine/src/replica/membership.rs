@@ -19,8 +19,8 @@ use std::collections::BTreeSet;
 
 /// A learner so close to the leader's last entry has caught up, in entries: what it still lacks is on its way.
 const CAUGHT_UP_ENTRIES: u64 = 64;
-/// How often a leader looks whether the preferred one should lead instead, in ms.
-const PREFERRED_LEADER_INTERVAL_MS: u64 = 5_000;
+/// How often a leader looks whether another one should lead instead, in ms.
+const BETTER_LEADER_INTERVAL_MS: u64 = 5_000;
 
 /// The members that a quorum should have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -178,7 +178,7 @@ impl Replica {
 
     /// Takes one step towards the wanted members, if this replica leads and no other step is under way.
     pub(crate) fn reconcile(&mut self, turn: &mut Turn) {
-        let here = self.here();
+        let (here, own_health) = (self.here(), self.health());
         let Some(member) = self.member.as_mut().filter(|_| here.serving) else { return };
         if member.is_membership_pending() || self.membership_write.is_some() {
             return;
@@ -208,10 +208,10 @@ impl Replica {
             }
             return;
         }
-        if turn.now.monotonic_ms >= self.next_preferred_ms {
-            self.next_preferred_ms = turn.now.monotonic_ms.saturating_add(PREFERRED_LEADER_INTERVAL_MS);
-            if let Some(preferred) = preferred_leader(&self.wanted, &outlook) {
-                member.transfer_leader(preferred);
+        if turn.now.monotonic_ms >= self.next_better_ms {
+            self.next_better_ms = turn.now.monotonic_ms.saturating_add(BETTER_LEADER_INTERVAL_MS);
+            if let Some(better) = better_leader(&self.wanted, &outlook, own_health) {
+                member.transfer_leader(better);
             }
         }
     }
@@ -247,12 +247,16 @@ impl Replica {
     }
 }
 
-/// The replica that should lead, if it is another one and could at once.
-fn preferred_leader(wanted: &Wanted, outlook: &Outlook<'_>) -> Option<ReplicaId> {
-    let first = wanted.members.replicas.first()?;
-    let can_lead = first.health == Health::Sound && outlook.current.voters.contains(&first.replica);
-    (first.replica != outlook.own && can_lead && outlook.has_caught_up(first.replica))
-        .then_some(first.replica)
+/// The replica that should lead instead, if there is one that could at once: the first one that is wanted; in place of
+/// a damaged leader, any that is sound.
+fn better_leader(wanted: &Wanted, outlook: &Outlook<'_>, own_health: Health) -> Option<ReplicaId> {
+    let replicas = &wanted.members.replicas;
+    let considered = if own_health == Health::Sound { 1 } else { replicas.len() };
+    let is_better = |info: &&ReplicaInfo| {
+        let can_lead = info.health == Health::Sound && outlook.current.voters.contains(&info.replica);
+        info.replica != outlook.own && can_lead && outlook.has_caught_up(info.replica)
+    };
+    replicas.iter().take(considered).find(is_better).map(|info| info.replica)
 }
 
 fn is_member(membership: &Membership, replica: ReplicaId) -> bool {

@@ -1,8 +1,11 @@
 //! A bad place in a log, below its end: the replica says so durably, and goes on.
 
+use crate::brokers::Cluster;
 use crate::shell::{Broker, produced};
 use mq_engine::api::{Acks, Reply, Request};
+use mq_engine::controller::Health;
 use mq_engine::{Event, Input};
+use mq_types::message::MessageKind;
 use mq_types::persist::{LostReason, Standing};
 use mq_types::{Offset, QuorumId, ReplicaId};
 
@@ -134,4 +137,31 @@ fn a_damaged_controller_goes_on_changing_the_metadata() {
     broker.settle();
     assert_eq!(broker.stored(quorum).standing, Standing::Damaged);
     assert_eq!(broker.create_topic("b", 1, &[]).len(), 1);
+}
+
+/// It hands over as soon as it is found; when that fails, it must not go on leading for ever.
+#[test]
+fn a_damaged_leader_makes_way_however_often_that_fails_and_goes_on_voting() {
+    let mut cluster = Cluster::of(3);
+    let quorum = cluster.create_topic(3);
+    cluster.produce(quorum, 5);
+    cluster.pass(6_000);
+    let leader = cluster.leader(quorum);
+    let replica = cluster.brokers[leader].views[&quorum].replica;
+    cluster.lost = Some(MessageKind::TimeoutNow);
+    cluster.brokers[leader].shards[0].inputs.push(Input::Damaged { quorum, replica });
+    cluster.pass(8_000);
+    assert_eq!(cluster.leader(quorum), leader, "nobody heard that it should take over");
+    assert_eq!(cluster.members(quorum).get(replica).map(|info| info.health), Some(Health::Damaged));
+    cluster.lost = None;
+    cluster.pass(6_000);
+    assert_ne!(cluster.leader(quorum), leader);
+    cluster.pass(20_000);
+    assert_ne!(cluster.leader(quorum), leader, "it was the preferred one");
+
+    // With one of the others away, nothing is committed without it.
+    let other = (0..3).find(|at| *at != leader && *at != cluster.leader(quorum)).expect("there are three");
+    cluster.cut.insert(other);
+    cluster.pass(3_000);
+    assert_eq!(cluster.produce(quorum, 1), Offset(6));
 }

@@ -3,6 +3,7 @@
 //! The shell of these tests carries out effects in the order given and decides only when writes become durable and
 //! when a broker crashes.
 
+mod brokers;
 mod cluster;
 mod damaged;
 mod disk;

@@ -1,7 +1,7 @@
 //! What a leader does next about the members of its quorum.
 
 use super::parting::{Handover, Heirs, Parting};
-use super::{CAUGHT_UP_ENTRIES, Outlook, Step, Wanted, next_target, preferred_leader};
+use super::{CAUGHT_UP_ENTRIES, Outlook, Step, Wanted, better_leader, next_target};
 use crate::controller::{Health, Members, ReplicaInfo};
 use mq_raft::{MembershipTarget, Peer};
 use mq_types::persist::Membership;
@@ -184,18 +184,21 @@ fn a_leader_that_leaves_tries_once_and_waits_for_a_bounded_time() {
 }
 
 #[test]
-fn a_preferred_leader_is_sound_and_close() {
-    let (a, b) = (id(1, 2), id(2, 2));
-    let current = Membership { voters: vec![a, b], ..Membership::default() };
-    let preferred = |first: ReplicaInfo, matched: u64| {
-        let wanted = wanted(&[first, info(a)], &[]);
-        let peers = [peer(b, matched)];
-        preferred_leader(
-            &wanted,
-            &Outlook { current: &current, own: a, peers: &peers, last_index: Index(LAST) },
-        )
+fn a_better_leader_is_sound_and_close() {
+    let (a, b, c) = (id(1, 2), id(2, 2), id(3, 2));
+    let current = Membership { voters: vec![a, b, c], ..Membership::default() };
+    let better = |replicas: &[ReplicaInfo], own_health: Health, peers: &[Peer]| {
+        let outlook = Outlook { current: &current, own: a, peers, last_index: Index(LAST) };
+        better_leader(&wanted(replicas, &[]), &outlook, own_health)
     };
-    assert_eq!(preferred(info(b), LAST), Some(b));
-    assert_eq!(preferred(info(b), 1), None);
-    assert_eq!(preferred(ReplicaInfo { health: Health::Damaged, ..info(b) }, LAST), None);
+    let (sound, damaged) = (Health::Sound, Health::Damaged);
+    let close = [peer(b, LAST), peer(c, LAST)];
+    assert_eq!(better(&[info(b), info(a), info(c)], sound, &close), Some(b), "the preferred one");
+    assert_eq!(better(&[info(b), info(a), info(c)], sound, &[peer(b, 1), peer(c, LAST)]), None);
+    let bad = |replica| ReplicaInfo { health: damaged, ..info(replica) };
+    assert_eq!(better(&[bad(b), info(a), info(c)], sound, &close), None);
+    assert_eq!(better(&[info(a), bad(b), info(c)], sound, &close), None);
+    // A damaged leader makes way for any, before the controller knows of it too.
+    assert_eq!(better(&[info(a), bad(b), info(c)], damaged, &close), Some(c));
+    assert_eq!(better(&[bad(a), bad(b), bad(c)], damaged, &close), None, "nobody would do better");
 }
