@@ -6,7 +6,9 @@
 use crate::segments::Appended;
 use crate::{Effect, WriteNumber};
 use mq_raft::{Persist, SendAfterPersist};
-use mq_types::persist::{LostReason, Membership, ReplicaWrite, Snapshot, Standing, StartSnapshot};
+use mq_types::persist::{
+    LostReason, Membership, ReplicaWrite, Snapshot, Standing, StartSnapshot, Trim,
+};
 use mq_types::{Index, Message, QuorumId, ReplicaId};
 use std::collections::VecDeque;
 
@@ -85,6 +87,12 @@ impl Writes {
     /// The members after a committed change go with the next write.
     pub(crate) fn change_members(&mut self, membership: Membership) {
         self.due().membership = Some(membership);
+    }
+
+    /// The log's beginning goes with the next write, down to what any order of that write says.
+    pub(crate) fn trim(&mut self, trim: Trim) {
+        let due = self.due();
+        due.trim = Trim::both(due.trim, Some(trim));
     }
 
     /// How large a segment may become: goes with the next write, whenever there is one.

@@ -46,11 +46,7 @@ fn merge(earlier: &mut ReplicaWrite, later: ReplicaWrite) {
     earlier.standing = later.standing.or(earlier.standing);
     earlier.snapshot = later.snapshot.or(earlier.snapshot.take());
     earlier.roll |= later.roll;
-    earlier.trim = match (earlier.trim, later.trim) {
-        (Some(Trim::Offset(a)), Some(Trim::Offset(b))) => Some(Trim::Offset(a.max(b))),
-        (Some(Trim::Index(a)), Some(Trim::Index(b))) => Some(Trim::Index(a.max(b))),
-        (earlier, later) => later.or(earlier),
-    };
+    earlier.trim = Trim::both(earlier.trim, later.trim);
     earlier.segment_size_bytes_max = later.segment_size_bytes_max.or(earlier.segment_size_bytes_max);
     earlier.remove |= later.remove;
 }

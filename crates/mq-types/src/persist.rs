@@ -126,6 +126,17 @@ pub enum Trim {
     Index(Index),
 }
 
+impl Trim {
+    /// What two orders come to: the one that trims more. A quorum's are all of one kind.
+    pub fn both(earlier: Option<Trim>, later: Option<Trim>) -> Option<Trim> {
+        match (earlier, later) {
+            (Some(Trim::Offset(a)), Some(Trim::Offset(b))) => Some(Trim::Offset(a.max(b))),
+            (Some(Trim::Index(a)), Some(Trim::Index(b))) => Some(Trim::Index(a.max(b))),
+            (earlier, later) => later.or(earlier),
+        }
+    }
+}
+
 /// A machine's snapshot, or a partition's producer table: opaque bytes that stand for the log up to `index`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
@@ -234,7 +245,7 @@ impl ReplicaWrite {
         self.open |= next.open;
         self.standing = next.standing.or(self.standing);
         self.snapshot = next.snapshot.or(self.snapshot.take());
-        self.trim = next.trim.or(self.trim);
+        self.trim = Trim::both(self.trim, next.trim);
         self.segment_size_bytes_max = next.segment_size_bytes_max.or(self.segment_size_bytes_max);
         Ok(())
     }

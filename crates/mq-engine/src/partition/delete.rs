@@ -75,7 +75,7 @@ impl Partition {
         // and may be beyond the end of a log that began with a start snapshot and does not have everything yet.
         let commit = writes.next_commit(here.applied);
         if let Some(dead_until) = segments.dead_until(self.log_start, commit, is_at_rest) {
-            writes.due().trim = Some(Trim::Offset(dead_until));
+            writes.trim(Trim::Offset(dead_until));
         }
         let is_old = |wall_ms| retention::should_roll(segments.list(), &topic.config, wall_ms);
         if !writes.is_rolling() && wall_ms.is_some_and(is_old) {

@@ -200,7 +200,7 @@ impl Partition {
             };
         self.log_start = offset;
         let number = writes.settle_with_next(index);
-        writes.due().trim = Some(Trim::Offset(offset));
+        writes.trim(Trim::Offset(offset));
         turn.event(Event::Trimmed { quorum: here.quorum, log_start: offset });
         Some(number)
     }
