@@ -90,3 +90,6 @@ pub(crate) fn check_live(image: &Image, at: &Resolved) -> Result<(), Error> {
     let live = image.topics.get(&at.topic.id).is_some_and(|topic| topic.deleted_at_ms.is_none());
     if live { Ok(()) } else { Err(Error::UnknownTopic { topic: at.topic.name.clone() }) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,10 @@ pub(crate) struct Broker {
     view: Option<View>,
     /// The entries that were given out to be written, durable or not.
     pub(crate) entries: Vec<EntryMeta>,
+    /// Where they begin, in the same way.
+    pub(crate) start: Start,
+    /// Who the members are, in the same way.
+    pub(crate) members: Membership,
     requests: u64,
 }
 
@@ -166,6 +170,7 @@ impl Broker {
             let some = reader.entries(next, until, 1 << 20).expect("nothing is damaged");
             entries.extend(some.iter().map(Entry::meta));
         }
+        let (start, members) = (recovered[0].start, recovered[0].membership.clone());
         let engine = Engine::new(options(), recovered).expect("there is no controller to be read");
         let mut broker = Broker {
             disk,
@@ -178,6 +183,8 @@ impl Broker {
             replies: BTreeMap::new(),
             view: None,
             entries,
+            start,
+            members,
             requests: 0,
         };
         broker.settle();
@@ -231,7 +238,24 @@ impl Broker {
         }
     }
 
+    /// The last entry, or the one before the first one.
+    pub(crate) fn last_index(&self) -> Index {
+        self.entries.last().map_or(self.start.prev_index, |entry| entry.index)
+    }
+
+    /// Whether its replica has a vote.
+    pub(crate) fn votes(&self) -> bool {
+        self.members.voters.contains(&HERE) || self.members.voters_outgoing.contains(&HERE)
+    }
+
     fn give_out(&mut self, number: WriteNumber, write: ReplicaWrite) {
+        if let Some((start, members)) = &write.reset {
+            (self.start, self.members) = (*start, members.clone());
+            self.entries.clear();
+        }
+        if let Some(members) = &write.membership {
+            self.members = members.clone();
+        }
         if let Some(first) = write.entries.first() {
             self.entries.retain(|entry| entry.index < first.index);
             self.entries.extend(write.entries.iter().map(Entry::meta));

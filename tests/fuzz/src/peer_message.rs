@@ -1,8 +1,10 @@
 //! Messages of peers to a live engine: of all kinds, with terms, indexes and entries that are right, nearly right or
-//! wrong, between which it is given work, loses power, or hears from peers that keep to the protocol.
+//! wrong, with changes of the members and start snapshots, between which it is given work, loses power, or hears from
+//! peers that keep to the protocol.
 //!
 //! Whatever they say, nothing panics, what was committed here is never another, and afterwards the partition still
-//! elects its leader and appends; or the replica says that it is lost, as a message can prove to it.
+//! elects its leader and appends; or the replica says that it is lost, as a message can prove to it; or it has no vote
+//! any more, as the members can decide.
 
 use crate::input::Input;
 use crate::live_broker::{Broker, FIRST_TERM, HERE, PARTITION, PEERS, batch};
@@ -11,7 +13,7 @@ use mq_engine::api::{Error, Outcome, Reply};
 use mq_engine::partition::Control;
 use mq_engine::{RequestId, View};
 use mq_types::message::{Message, MessageKind};
-use mq_types::persist::Standing;
+use mq_types::persist::{Membership, Standing, Start, StartSnapshot};
 use mq_types::{Batch, Body, Entry, Index, Offset, QuorumId, ReplicaId, Term};
 use std::collections::BTreeMap;
 
@@ -28,9 +30,13 @@ const ANSWER_TICKS_MAX: usize = 10;
 /// How many messages are kept for peers that answer late.
 const SENT_MAX: usize = 100;
 const CONTEXT_BYTES: usize = 24;
+/// Changes of single members in one entry.
+const CHANGES_MAX: usize = 4;
+/// Who may be a member.
+const REPLICAS: [ReplicaId; 5] = [HERE, PEERS[0], PEERS[1], ReplicaId(4 << 32 | 2), ReplicaId(9 << 32 | 2)];
 
 /// All kinds there are. A new one is only added here, and to the answers of [`answer`] if it asks something.
-const KINDS: [MessageKind; 11] = [
+const KINDS: [MessageKind; 12] = [
     MessageKind::Append,
     MessageKind::AppendResponse,
     MessageKind::Heartbeat,
@@ -42,6 +48,7 @@ const KINDS: [MessageKind; 11] = [
     MessageKind::TimeoutNow,
     MessageKind::ReadIndex,
     MessageKind::ReadIndexResponse,
+    MessageKind::Snapshot,
 ];
 
 /// A broker, and what it has shown.
@@ -88,6 +95,23 @@ pub fn seeds() -> Vec<Vec<u8>> {
             seeds.push([&message[..], &[13, 2, 14]].concat());
             seeds.push([elect, &message, &[10, 12, 14, 13, 2]].concat());
         }
+    }
+    // An append with a change of the members, which commits it: to leave what may not be joint, to add one, to let go of
+    // one, of this one, and of two jointly.
+    let changes: [&[u8]; 5] =
+        [&[0, 0], &[1, 0, 3, 2, 0], &[1, 0, 1, 1, 0], &[1, 0, 0, 1, 0], &[2, 0, 0, 1, 3, 0, 2]];
+    for change in changes {
+        let append = [&[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 4], change, &[0, 0, 0]].concat();
+        seeds.push([&append[..], &[13, 31, 14, 13, 31, 14]].concat());
+        seeds.push([&append[..], &[15], &append, &append, elect, &[10, 14, 13, 5, 14]].concat());
+    }
+    // A start snapshot a little beyond the log, with the members that there are, others, or without this one.
+    for members in
+        [&[0, 0][..], &[0, 100, 7, 8, 0, 0, 0], &[0, 100, 3, 4, 24, 16, 0], &[0, 100, 6, 0, 0, 0, 0]]
+    {
+        let start = [&[0, 11, 0, 0, 0, 200, 0, 0, 0, 0, 200, 0, 200, 0], members].concat();
+        seeds.push([&start[..], &[13, 31, 14, 13, 31, 14]].concat());
+        seeds.push([&start[..], &[15], elect, &[10, 14], &start].concat());
     }
     let noise = |seed: u32| (0..400_u32).map(move |at| ((at + seed).wrapping_mul(0x9E37_79B9) >> 24) as u8);
     seeds.extend((0..6).map(|seed| noise(seed * 1_000).collect()));
@@ -186,6 +210,9 @@ impl Run {
                 return;
             }
         }
+        if !self.broker.votes() {
+            return;
+        }
         let is_lost = matches!(self.broker.view().standing, Standing::Lost(_));
         assert!(is_lost && outcome.is_none(), "{outcome:?}, {:?}", self.broker.view());
         let outcome = self.produce_with_peers();
@@ -215,8 +242,7 @@ impl Run {
             MessageKind::ReadIndex if input.u8() < 240 => Term(0),
             _ => Term(near(self.broker.view().term.0.max(FIRST_TERM.0), input)),
         };
-        let last_index = self.broker.entries.last().map_or(1, |entry| entry.index.0);
-        let index = Index(near(last_index, input));
+        let index = Index(near(self.broker.last_index().0, input));
         let log_term = match input.u8() {
             byte @ 240.. => Term(near(u64::from(byte), input)),
             _ => self.term_at(index).unwrap_or(term),
@@ -229,6 +255,8 @@ impl Run {
         let flags = input.u8();
         let commit = Index(near(index.0.saturating_add(entries.len() as u64), input));
         let context = self.context(kind, flags, input);
+        let has_start = (kind == MessageKind::Snapshot) != (flags & 0x30 == 0x30);
+        let start = has_start.then(|| Box::new(self.start_snapshot(index, log_term, input)));
         Message {
             quorum,
             from,
@@ -244,8 +272,80 @@ impl Run {
             reject_hint: if flags & 2 != 0 { Index(near(index.0, input)) } else { Index(0) },
             context,
             priority: i64::from(flags as i8 >> 6),
-            start: None,
+            start,
         }
+    }
+
+    /// A start snapshot as of this entry, be it here or not.
+    fn start_snapshot(&self, prev_index: Index, prev_term: Term, input: &mut Input<'_>) -> StartSnapshot {
+        let entry = self.broker.entries.iter().rev().find(|entry| entry.index <= prev_index);
+        let end = entry.map_or(self.broker.start.base_offset, mq_types::EntryMeta::end_offset);
+        let base_offset = Offset(near(end.0, input));
+        let start = Start {
+            prev_index,
+            prev_term,
+            prev_appended_at_ms: near(10, input) as i64,
+            base_offset,
+            log_start: Offset(near(base_offset.0, input)),
+        };
+        let machine = (input.u8() == 255).then(|| Bytes::from_static(b"a machine's"));
+        StartSnapshot { start, membership: self.members(prev_index, input), machine }
+    }
+
+    /// The members that there are here, or others.
+    fn members(&self, prev_index: Index, input: &mut Input<'_>) -> Membership {
+        let known = &self.broker.members;
+        let conf_index = Index(near(prev_index.0.min(known.conf_index.0), input));
+        if input.u8() < 96 {
+            return Membership { conf_index, ..known.clone() };
+        }
+        let mut some = || -> Vec<ReplicaId> {
+            let which = input.u8();
+            REPLICAS
+                .into_iter()
+                .enumerate()
+                .filter(|(at, _)| which & 1 << at != 0)
+                .map(|(_, id)| id)
+                .collect()
+        };
+        let mut members = Membership {
+            conf_index,
+            voters: some(),
+            learners: some(),
+            voters_outgoing: some(),
+            learners_next: some(),
+            auto_leave: false,
+        };
+        let flaws = input.u8();
+        if flaws < 192 {
+            // As they can be: who votes does not learn.
+            let Membership { voters, learners, voters_outgoing, learners_next, .. } = &mut members;
+            learners.retain(|id| !voters.contains(id) && !voters_outgoing.contains(id));
+            learners_next.retain(|id| voters_outgoing.contains(id) && !voters.contains(id));
+        }
+        members.auto_leave = flaws == 255;
+        members
+    }
+
+    /// A change of the members, as the Raft library writes it; empty: leave the joint configuration.
+    fn change(input: &mut Input<'_>) -> Bytes {
+        let count = input.below(CHANGES_MAX + 1);
+        let mut bytes = Vec::new();
+        for _ in 0..count {
+            let replica = input.one_of(&REPLICAS).0;
+            let kind = input.u8() % 4; // the last one is none
+            let mut change = vec![8, kind, 16];
+            // A number of seven bits a byte, the lowest first.
+            change.extend((0..10).map(|at| (replica >> (7 * at)) as u8 & 0x7F | u8::from(at < 9) << 7));
+            bytes.extend([&[18, change.len() as u8], &change[..]].concat());
+        }
+        if count > 0 {
+            bytes.extend([8, input.u8() % 4]); // how: simply, or jointly
+        }
+        if input.u8() == 255 {
+            bytes.extend_from_slice(input.bytes(3));
+        }
+        bytes.into()
     }
 
     fn term_at(&self, index: Index) -> Option<Term> {
@@ -295,6 +395,7 @@ impl Run {
                 Body::Control(Bytes::copy_from_slice(input.bytes(count)))
             }
             3 => Body::Command(Bytes::from_static(b"a machine's")),
+            4 | 5 => Body::Membership(Run::change(input)),
             number => Body::Data(batch(base_offset, term, u64::from(number))),
         }
     }
@@ -342,9 +443,10 @@ fn near(number: u64, input: &mut Input<'_>) -> u64 {
 /// What a peer answers that has everything and agrees to everything.
 fn answer(message: Message) -> Option<Message> {
     let Message { from, to, kind, term, index, .. } = message;
-    let matched = Index(index.0 + message.entries.len() as u64);
+    let restored = message.start.as_ref().map(|offered| offered.start.prev_index);
+    let matched = restored.unwrap_or(Index(index.0 + message.entries.len() as u64));
     let kind = match kind {
-        MessageKind::Append => MessageKind::AppendResponse,
+        MessageKind::Append | MessageKind::Snapshot => MessageKind::AppendResponse,
         MessageKind::Heartbeat => MessageKind::HeartbeatResponse,
         MessageKind::PreVote => MessageKind::PreVoteResponse,
         MessageKind::Vote => MessageKind::VoteResponse,
@@ -363,6 +465,7 @@ fn answer(message: Message) -> Option<Message> {
         entries: Vec::new(),
         reject: false,
         reject_hint: Index(0),
+        start: None,
         ..message
     })
 }
