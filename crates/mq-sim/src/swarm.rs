@@ -162,7 +162,7 @@ fn draw_disk(random: &mut Random) -> DiskOptions {
         round_us_min,
         round_us_max: round_us_min * random.between(1..=10),
         segment_bytes: random.scaled(2_000..=64_000),
-        preallocate_step_bytes: random.scaled(1_000..=32_000),
+        preallocate_step_bytes: random.scaled(500..=8_000),
         index_interval_bytes: random.scaled(256..=8_192),
         state_log_bytes: random.scaled(4_000..=64_000),
     }
