@@ -4,32 +4,17 @@ mod fixture;
 
 use fixture::*;
 use mq_log::disk::Disk;
-use mq_log::{MemDisk, OsDisk, ReadError, ShardStore};
-use mq_types::persist::{Create, ReplicaWrite, Start, Trim};
+use mq_log::{MemDisk, OsDisk, ReadError};
+use mq_types::persist::{ReplicaWrite, Trim};
 use mq_types::{Index, Offset, Position, Term};
 use std::path::Path;
 
-/// A log of many segments with terms 2 to 4, commands between batches, and batches of 1 to 9 records.
-fn filled<D: Disk>(disk: &D) -> (ShardStore<D>, Model) {
-    let mut store = fresh(disk);
-    let create =
-        Create { start: Start::BOOTSTRAP, membership: membership(1, &[1]), opened: true, snapshot: None };
-    let mut model = Model::of(&create, PARTITION, replica(1));
-    let write = ReplicaWrite { create: Some(create), ..ReplicaWrite::new(PARTITION, replica(1)) };
-    store.persist_round(vec![write]).expect("nothing fails");
-    for round in 0..30u32 {
-        let sizes = [0, 1 + round % 9, 0, 3, 1];
-        let entries = model.next_entries(2 + u64::from(round / 10), &sizes[..1 + (round as usize % 5)]);
-        let write = ReplicaWrite { entries, ..model.write() };
-        store.persist_round(vec![write.clone()]).expect("nothing fails");
-        model.apply(&write);
-    }
-    (store, model)
-}
+/// Rounds that fill a log.
+const ROUNDS: u32 = 30;
 
 #[test]
 fn every_offset_leads_to_its_batch() {
-    let (store, model) = filled(&MemDisk::new());
+    let (store, model) = filled(&MemDisk::new(), ROUNDS);
     let reader = store.reader(PARTITION).expect("it is here");
     let end = model.next_offset();
     for offset in (0..=end.0).map(Offset) {
@@ -48,7 +33,7 @@ fn every_offset_leads_to_its_batch() {
 
 #[test]
 fn a_read_gives_at_least_one_batch_and_at_most_what_was_asked() {
-    let (store, model) = filled(&MemDisk::new());
+    let (store, model) = filled(&MemDisk::new(), ROUNDS);
     let reader = store.reader(PARTITION).expect("it is here");
     let end = model.next_offset();
     for max_bytes in [0, 1, 100, 1000] {
@@ -69,7 +54,7 @@ fn a_read_gives_at_least_one_batch_and_at_most_what_was_asked() {
 
 #[test]
 fn nothing_at_or_above_the_limit_is_read() {
-    let (store, model) = filled(&MemDisk::new());
+    let (store, model) = filled(&MemDisk::new(), ROUNDS);
     let reader = store.reader(PARTITION).expect("it is here");
     for until in (0..=model.next_offset().0).map(Offset) {
         let read = reader.read(Offset(0), until, usize::MAX >> 1).expect("it is sound");
@@ -81,7 +66,7 @@ fn nothing_at_or_above_the_limit_is_read() {
 
 #[test]
 fn entries_come_by_index() {
-    let (store, model) = filled(&MemDisk::new());
+    let (store, model) = filled(&MemDisk::new(), ROUNDS);
     let reader = store.reader(PARTITION).expect("it is here");
     let to = model.last_index().next();
     for from in (2..=model.last_index().0).map(Index) {
@@ -95,7 +80,7 @@ fn entries_come_by_index() {
 
 #[test]
 fn a_time_leads_to_the_first_batch_not_older() {
-    let (mut store, mut model) = filled(&MemDisk::new());
+    let (mut store, mut model) = filled(&MemDisk::new(), ROUNDS);
     let end = model.next_offset();
     let write =
         ReplicaWrite { commit: model.last_index(), trim: Some(Trim::Offset(Offset(21))), ..model.write() };
@@ -129,7 +114,7 @@ fn a_time_leads_to_the_first_batch_not_older() {
 #[test]
 fn a_damaged_batch_is_named_and_what_lies_before_it_is_given() {
     let disk = MemDisk::new();
-    let (store, model) = filled(&disk);
+    let (store, model) = filled(&disk, ROUNDS);
     let reader = store.reader(PARTITION).expect("it is here");
     let directory = Path::new("quorums/1024-4294967297");
     let batch = &batches_of(&model, Offset(0), model.next_offset())[5];
@@ -170,7 +155,7 @@ fn a_damaged_batch_is_named_and_what_lies_before_it_is_given() {
 #[test]
 fn a_lost_or_damaged_index_makes_reading_slower_and_not_wrong() {
     let disk = MemDisk::new();
-    let (store, model) = filled(&disk);
+    let (store, model) = filled(&disk, ROUNDS);
     let directory = Path::new("quorums/1024-4294967297");
     for (number, entry) in disk.list(directory).expect("it exists").iter().enumerate() {
         let path = directory.join(&entry.name);
@@ -202,7 +187,7 @@ fn a_lost_or_damaged_index_makes_reading_slower_and_not_wrong() {
 #[test]
 fn a_reader_reads_beside_the_writer() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("it can be made");
-    let (mut store, mut model) = filled(&OsDisk::new(directory.path()));
+    let (mut store, mut model) = filled(&OsDisk::new(directory.path()), ROUNDS);
     let reader = store.reader(PARTITION).expect("it is here");
     let first_end = model.next_offset();
     let writes = 300;

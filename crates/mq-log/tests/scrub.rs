@@ -4,31 +4,16 @@ mod fixture;
 
 use fixture::*;
 use mq_log::disk::{Disk, DiskFile};
-use mq_log::{BadPlace, MemDisk, OsDisk, Reader, ScrubOptions, ScrubStep, Scrubber, ShardStore};
-use mq_types::persist::{Create, ReplicaWrite, Start, Trim};
+use mq_log::{BadPlace, MemDisk, OsDisk, Reader, ScrubOptions, ScrubStep, Scrubber};
+use mq_types::persist::{ReplicaWrite, Trim};
 use mq_types::{Offset, Position, QuorumId};
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 
-const DIRECTORY: &str = "quorums/1024-4294967297";
+/// Rounds that fill a log.
+const ROUNDS: u32 = 12;
 
-/// A log of many segments, commands between batches, and batches of 1 to 9 records.
-fn filled<D: Disk>(disk: &D) -> (ShardStore<D>, Model) {
-    let mut store = fresh(disk);
-    let create =
-        Create { start: Start::BOOTSTRAP, membership: membership(1, &[1]), opened: true, snapshot: None };
-    let mut model = Model::of(&create, PARTITION, replica(1));
-    let write = ReplicaWrite { create: Some(create), ..ReplicaWrite::new(PARTITION, replica(1)) };
-    store.persist_round(vec![write]).expect("nothing fails");
-    for round in 0..12u32 {
-        let sizes = [0, 1 + round % 9, 0, 3, 1];
-        let entries = model.next_entries(2, &sizes[..1 + (round as usize % 5)]);
-        let write = ReplicaWrite { entries, ..model.write() };
-        store.persist_round(vec![write.clone()]).expect("nothing fails");
-        model.apply(&write);
-    }
-    (store, model)
-}
+const DIRECTORY: &str = "quorums/1024-4294967297";
 
 /// Scrubs all of a log in pieces of this size: what is bad, and how many bytes were read.
 fn scrub<D: Disk>(reader: &Reader<D>, piece_bytes: u64) -> (Vec<BadPlace>, u64) {
@@ -57,7 +42,7 @@ fn bytes_of(disk: &MemDisk, path: &Path) -> Vec<u8> {
 
 #[test]
 fn a_sound_log_is_read_once_and_nothing_is_found() {
-    let (store, _) = filled(&MemDisk::new());
+    let (store, _) = filled(&MemDisk::new(), ROUNDS);
     let reader = store.reader(PARTITION).expect("it is here");
     for piece_bytes in [1, 100, 5_000, 1 << 30] {
         assert_eq!(scrub(&reader, piece_bytes), (Vec::new(), reader.size_bytes()), "{piece_bytes}");
@@ -67,7 +52,7 @@ fn a_sound_log_is_read_once_and_nothing_is_found() {
 #[test]
 fn every_bad_byte_is_found_where_it_is_and_nothing_else() {
     let disk = MemDisk::new();
-    let (store, model) = filled(&disk);
+    let (store, model) = filled(&disk, ROUNDS);
     let reader = store.reader(PARTITION).expect("it is here");
     let files = segments(&disk);
     assert!(files.len() > 3, "{files:?}");
@@ -94,7 +79,7 @@ fn every_bad_byte_is_found_where_it_is_and_nothing_else() {
 #[test]
 fn two_bad_batches_are_two_places_and_each_costs_its_own_records_only() {
     let disk = MemDisk::new();
-    let (store, model) = filled(&disk);
+    let (store, model) = filled(&disk, ROUNDS);
     let reader = store.reader(PARTITION).expect("it is here");
     let batches = batches_of(&model, Offset(0), model.next_offset());
     for batch in [&batches[2], &batches[7]] {
@@ -115,7 +100,7 @@ fn two_bad_batches_are_two_places_and_each_costs_its_own_records_only() {
 #[test]
 fn a_hole_larger_than_a_piece_is_one_place() {
     let disk = MemDisk::new();
-    let (store, model) = filled(&disk);
+    let (store, model) = filled(&disk, ROUNDS);
     let reader = store.reader(PARTITION).expect("it is here");
     let file = &segments(&disk)[1];
     let len = bytes_of(&disk, file).len();
@@ -133,7 +118,7 @@ fn a_hole_larger_than_a_piece_is_one_place() {
 
 #[test]
 fn a_scrub_goes_on_behind_what_was_trimmed_meanwhile() {
-    let (mut store, mut model) = filled(&MemDisk::new());
+    let (mut store, mut model) = filled(&MemDisk::new(), ROUNDS);
     let reader = store.reader(PARTITION).expect("it is here");
     let first = reader.scrub(None, 200).expect("it is sound");
     let write = ReplicaWrite {
@@ -156,7 +141,7 @@ fn a_scrub_goes_on_behind_what_was_trimmed_meanwhile() {
 /// Runs a scrubber over logs of these sizes until a time; every read with its time, and the passes' ends.
 fn run(options: ScrubOptions, logs: &[(QuorumId, u64)], until_ms: u64) -> (Vec<(u64, QuorumId)>, Vec<u64>) {
     let disk = MemDisk::new();
-    let (store, _) = filled(&disk);
+    let (store, _) = filled(&disk, ROUNDS);
     let reader = store.reader(PARTITION).expect("it is here");
     let somewhere = reader.scrub(None, 1).expect("it is sound").next;
     let mut scrubber = Scrubber::new(options, 0).expect("it is on");

@@ -7,9 +7,6 @@ use crate::faults::FaultKind;
 use crate::random::Random;
 use std::collections::BTreeMap;
 
-/// Whether a follower can catch up behind what was trimmed. Without start snapshots it cannot: nothing is trimmed then.
-const HAS_START_SNAPSHOTS: bool = true;
-
 /// Which faults a run may draw from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Scenario {
@@ -113,7 +110,7 @@ impl Swarm {
         let mut members = Random::new(seed, "members");
         let (has_more, moves) = (members.one_in(2), members.one_in(2));
         let brokers = if has_more { members.between(4..=5) as usize } else { 3 };
-        let trims = HAS_START_SNAPSHOTS && !random.one_in(4);
+        let trims = !random.one_in(4);
         Swarm {
             seed,
             brokers,
@@ -125,7 +122,7 @@ impl Swarm {
             turns_during_rounds: random.one_in(2),
             turn_us: random.scaled(5..=200),
             trims,
-            snapshot_interval_entries: if HAS_START_SNAPSHOTS { random.scaled(5..=200) } else { 1_000_000 },
+            snapshot_interval_entries: random.scaled(5..=200),
             retention_interval_ms: random.scaled(200..=5_000),
             retention_bytes: (trims && random.one_in(2)).then(|| random.scaled(8_000..=200_000)),
             inflight_bytes_max: random.scaled(4_000..=1_000_000) as usize,
@@ -191,9 +188,7 @@ fn draw_faults(random: &mut Random, scenario: Scenario) -> BTreeMap<FaultKind, u
     let mut faults = BTreeMap::new();
     for kind in FaultKind::ALL.into_iter().filter(|kind| kind.is_of(scenario)) {
         let mean_us = random.scaled(kind.mean_us()..=kind.mean_us() * 2);
-        // A clock that jumps has empty segments rolled and trimmed.
-        let is_possible = HAS_START_SNAPSHOTS || kind != FaultKind::ClockJump;
-        if random.one_in(2) && is_possible {
+        if random.one_in(2) {
             faults.insert(kind, mean_us);
         }
     }

@@ -11,6 +11,10 @@ const CHUNK_BYTES: usize = 1024;
 #[derive(Clone, Debug, Default)]
 pub(super) struct FileBytes {
     /// As many as `len` needs. What the last one has behind `len` is zero.
+    #[expect(
+        clippy::vec_box,
+        reason = "a file that grows moves the addresses of its chunks, not their bytes"
+    )]
     chunks: Vec<Box<[u8; CHUNK_BYTES]>>,
     len: usize,
 }

@@ -9,17 +9,8 @@ use mq_types::{Index, Term};
 /// Three voters led by replica 1, which remembers nothing that it has applied. Replica 3 has missed some records.
 fn far_behind() -> World {
     let mut world = World::new(3);
-    world.limits.retained_bytes_max = 0;
     world.limits.append_bytes_max = 300;
-    for replica in world.ids() {
-        world.restart(replica);
-    }
-    world.elect(id(1));
-    world.isolate(id(3));
-    for number in 0..20 {
-        world.propose(id(1), &[&format!("value {number}")]);
-        world.settle();
-    }
+    world.leave_last_behind();
     world.cuts.clear();
     world
 }

@@ -77,16 +77,7 @@ fn a_start_snapshot_tells_of_the_members_as_they_are_now() {
 fn a_machine_knows_when_the_last_entry_of_its_image_was_appended() {
     let mut world = World::new(3);
     world.kind = Kind::Machine;
-    world.limits.retained_bytes_max = 0;
-    for replica in world.ids() {
-        world.restart(replica);
-    }
-    world.elect(id(1));
-    world.isolate(id(3));
-    for number in 0..20 {
-        world.propose(id(1), &[&format!("value {number}")]);
-        world.settle();
-    }
+    world.leave_last_behind();
     let last = world.disk(id(1)).entry(Index(12)).expect("it is there").meta();
     world.store_snapshot(id(1), Index(12));
     world.trim(id(1), Index(12));

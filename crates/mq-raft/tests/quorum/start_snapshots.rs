@@ -11,16 +11,7 @@ use mq_types::{Index, Message, Offset, Term};
 pub(crate) fn left_behind(kind: Kind) -> World {
     let mut world = World::new(3);
     world.kind = kind;
-    world.limits.retained_bytes_max = 0;
-    for replica in world.ids() {
-        world.restart(replica);
-    }
-    world.elect(id(1));
-    world.isolate(id(3));
-    for number in 0..20 {
-        world.propose(id(1), &[&format!("value {number}")]);
-        world.settle();
-    }
+    world.leave_last_behind();
     world.pass(HEARTBEAT_TICKS);
     for replica in [id(1), id(2)] {
         if kind == Kind::Machine {

@@ -342,6 +342,20 @@ impl World {
         leaders.max().map(|(_, id)| id)
     }
 
+    /// Replica 1 leads, and remembers nothing that it has applied; the last replica has missed some entries.
+    pub(crate) fn leave_last_behind(&mut self) {
+        self.limits.retained_bytes_max = 0;
+        for replica in self.ids() {
+            self.restart(replica);
+        }
+        self.elect(id(1));
+        self.isolate(*self.ids().last().expect("there are replicas"));
+        for number in 0..20 {
+            self.propose(id(1), &[&format!("value {number}")]);
+            self.settle();
+        }
+    }
+
     /// Cuts the ways between a replica and all others, both ways.
     pub(crate) fn isolate(&mut self, replica: ReplicaId) {
         for other in self.ids() {
