@@ -74,6 +74,8 @@ pub(crate) struct Standpoint {
     pub(crate) standing: Standing,
     /// Nobody else has a vote.
     pub(crate) is_sole_voter: bool,
+    /// Another log is being put in the place of this one: nothing of the old one is stored or trimmed any more.
+    pub(crate) is_restoring: bool,
 }
 
 /// One replica of one quorum.
@@ -284,6 +286,7 @@ impl Replica {
             applied: self.applied,
             standing: self.standing,
             is_sole_voter: self.is_sole_voter,
+            is_restoring: self.member.as_ref().is_some_and(Member::is_restoring),
         }
     }
 }
@@ -361,8 +364,12 @@ impl Replica {
     }
 
     /// A peer's message.
-    pub(crate) fn step(&mut self, message: Message, turn: &mut Turn) {
+    pub(crate) fn step(&mut self, mut message: Message, turn: &mut Turn) {
         let (quorum, from) = (self.quorum, message.from);
+        if let (Serves::Partition(partition), Some(offered)) = (&self.serves, &mut message.start) {
+            // Its sender may not know yet how much was ordered away; what is gone does not come back.
+            offered.start.log_start = offered.start.log_start.max(partition.log_start());
+        }
         let Some(member) = &mut self.member else { return };
         if let Err(problem) = orders::check(&self.serves, &message) {
             turn.event(Event::MessageRefused { quorum, from, problem });
@@ -389,7 +396,9 @@ impl Replica {
     /// Retention looks. `wall_ms`: the time by which age is judged, if the clock is believed.
     pub(crate) fn retain(&mut self, wall_ms: Option<i64>) {
         let here = self.here();
-        if let (Serves::Partition(partition), Some(member)) = (&mut self.serves, &self.member) {
+        if let (Serves::Partition(partition), Some(member)) = (&mut self.serves, &self.member)
+            && !here.is_restoring
+        {
             let is_at_rest = self.writes.is_quiet() && member.last_index() == self.applied;
             partition.retain(wall_ms, is_at_rest, &here, &self.segments, &mut self.writes);
         }

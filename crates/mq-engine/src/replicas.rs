@@ -3,7 +3,7 @@
 //! What is in the image and not here is made, or declared lost; what has a tombstone is removed. What is merely absent
 //! from the image is left alone: deleting needs a word, not a silence.
 
-use crate::controller::{Command, Controller, Image, PartitionInfo, ReplicaInfo, Topic, TopicConfig};
+use crate::controller::{Command, Controller, Health, Image, PartitionInfo, ReplicaInfo, Topic, TopicConfig};
 use crate::partition::{Partition, TopicBinding};
 use crate::replica::membership::Wanted;
 use crate::replica::{Replica, Serves};
@@ -104,7 +104,14 @@ impl Engine {
             if let Some(own) = partition.members.on(self.options.broker) {
                 self.check_replica(partition, own, turn);
             }
+            let directory = self.options.directory;
             if let Some(replica) = self.touch(partition.quorum) {
+                // Those who leave, too: most of the first replicas may be among them, and elect who lets them go.
+                match partition.members.opened_in(replica.id()) {
+                    None => {}
+                    Some(opened_in) if opened_in == directory => replica.accepted(),
+                    Some(_) => replica.lose(LostReason::OpenRefused),
+                }
                 replica.want(Wanted::all_voting(&partition.members));
                 if let (Serves::Partition(partition), writes) = replica.serves_mut() {
                     partition.bind(binding.clone(), writes);
@@ -116,7 +123,6 @@ impl Engine {
     /// One replica that should be here.
     fn check_replica(&mut self, partition: &PartitionInfo, own: &ReplicaInfo, turn: &mut Turn) {
         let quorum = partition.quorum;
-        let directory = self.options.directory;
         let Some(here) = self.touch(quorum) else {
             let Start { log_start, base_offset, .. } = Start::BOOTSTRAP;
             let serves = Serves::Partition(Box::new(Partition::new(log_start, base_offset)));
@@ -140,17 +146,9 @@ impl Engine {
             }
             return;
         };
-        if here.id() != own.replica {
-            // The one before has to be removed first. A lost one is worth nothing to its quorum, and goes at once.
-            if here.is_lost() && partition.members.leaving.contains(&here.id()) {
-                here.remove(turn);
-            }
-            return;
-        }
-        match own.opened_in {
-            None => {}
-            Some(opened_in) if opened_in == directory => here.accepted(),
-            Some(_) => here.lose(LostReason::OpenRefused),
+        // One before it has to be removed first. A lost one is worth nothing to its quorum, and goes at once.
+        if here.id() != own.replica && here.is_lost() && partition.members.leaves(here.id()) {
+            here.remove(turn);
         }
     }
 
@@ -228,7 +226,12 @@ impl Engine {
     /// What the controller does not know yet of a replica's health.
     fn failure(&self, replica: &Replica) -> Option<Command> {
         let (quorum, id, health) = (replica.quorum(), replica.id(), replica.health());
-        let known = self.image.members(quorum)?.get(id)?.health;
+        let known = match self.image.members(quorum)?.get(id) {
+            Some(info) => info.health,
+            // A seat may be lost before it is told of itself, and is told no more after that.
+            None if quorum == QuorumId::CONTROLLER => Health::Sound,
+            None => return None,
+        };
         (health > known).then_some(Command::ReplicaFailed { quorum, replica: id, health })
     }
 

@@ -167,8 +167,8 @@ impl Seat {
             self.given = Some(image.revision);
             turn.image_changed(Arc::clone(image));
         }
-        if matches!(here.standing, Standing::Lost(_)) {
-            return; // nothing is written to it any more
+        if matches!(here.standing, Standing::Lost(_)) || here.is_restoring {
+            return; // nothing is written to this log any more
         }
         if let Some(snapshot) = self.controller.take_snapshot_if_due(here.applied) {
             let due = writes.due();

@@ -89,9 +89,9 @@ impl Segments {
         active.last_appended_at_ms = Some(appended.last_appended_at_ms);
     }
 
-    /// The log told how it stands. Answers whether it begins elsewhere now.
+    /// The log told how it stands. Answers whether its start is another now.
     pub(crate) fn report(&mut self, status: LogStatus) -> bool {
-        let moved = self.start.prev_index != status.start.prev_index;
+        let moved = self.start != status.start;
         assert!(
             status.start.log_start >= self.start.log_start,
             "the log start went back from {} to {}",

@@ -160,7 +160,8 @@ impl Step {
             Command::MembersLeft { quorum, replicas } => {
                 let ids = ids(image);
                 *quorum = ids.iter().nth(aim % ids.len().max(1)).map_or(*quorum, |there| there.0);
-                replicas.extend(image.members(*quorum).into_iter().flat_map(|members| &members.leaving));
+                let members = image.members(*quorum).into_iter();
+                replicas.extend(members.flat_map(|members| &members.leaving).map(|info| info.replica));
             }
             Command::Found { .. }
             | Command::RegisterBroker { .. }

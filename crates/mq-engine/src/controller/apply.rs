@@ -279,7 +279,8 @@ impl Image {
         }
         let keep = |broker: &BrokerId| old.on(*broker).copied();
         // Its successor could not be made before it is gone: with all of them on such brokers, nobody could go first.
-        let is_left = |broker: &&BrokerId| old.leaving.iter().any(|leaving| leaving.broker() == **broker);
+        let is_left =
+            |broker: &&BrokerId| old.leaving.iter().any(|leaving| leaving.replica.broker() == **broker);
         if let Some(broker) = brokers.iter().filter(|broker| keep(broker).is_none()).find(is_left) {
             return Err(Rejection::StillLeaving { quorum, broker: *broker });
         }
@@ -295,10 +296,11 @@ impl Image {
 
     fn members_left(&mut self, quorum: QuorumId, replicas: &[ReplicaId]) -> Result<Applied, Rejection> {
         let members = self.members_mut(quorum).ok_or(Rejection::UnknownQuorum { quorum })?;
-        let left: Vec<ReplicaId> =
-            members.leaving.iter().copied().filter(|leaving| replicas.contains(leaving)).collect();
-        members.leaving.retain(|leaving| !left.contains(leaving));
+        let (left, leaving): (Vec<_>, _) =
+            members.leaving.drain(..).partition(|leaving| replicas.contains(&leaving.replica));
+        members.leaving = leaving;
         if !left.is_empty() {
+            let left = left.into_iter().map(|info| info.replica);
             self.tombstones.entry(quorum).or_default().extend(left);
         }
         Ok(Applied::Noted)

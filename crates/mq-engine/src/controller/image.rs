@@ -140,6 +140,14 @@ impl Image {
         self.partition(quorum).map(|(_, partition)| &partition.members)
     }
 
+    /// Whether this was a replica of that quorum once, and is named no more: it has left. One that these metadata do not
+    /// know yet has an id that they have not given away.
+    pub fn has_left(&self, quorum: QuorumId, replica: ReplicaId) -> bool {
+        let next = self.next_allocation.get(&replica.broker()).copied().unwrap_or_default();
+        let is_named = |members: &Members| members.ids().any(|id| id == replica);
+        replica.allocation() < next && self.members(quorum).is_some_and(|members| !is_named(members))
+    }
+
     /// Those of the controller's replicas that should vote: an odd number of the sound ones, at most five, since one
     /// more voter than an odd number makes nothing safer.
     pub fn controller_voters(&self) -> BTreeSet<ReplicaId> {

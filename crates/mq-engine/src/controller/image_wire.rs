@@ -79,8 +79,8 @@ struct PartitionWire {
     quorum: u64,
     #[prost(message, repeated, tag = "2")]
     replicas: Vec<ReplicaWire>,
-    #[prost(uint64, repeated, tag = "3")]
-    leaving: Vec<u64>,
+    #[prost(message, repeated, tag = "4")]
+    leaving: Vec<ReplicaWire>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -170,7 +170,7 @@ impl PartitionWire {
         PartitionWire {
             quorum: quorum.0,
             replicas: members.replicas.iter().map(replica).collect(),
-            leaving: members.leaving.iter().map(|replica| replica.0).collect(),
+            leaving: members.leaving.iter().map(replica).collect(),
         }
     }
 }
@@ -179,8 +179,9 @@ impl TryFrom<PartitionWire> for Members {
     type Error = DecodeError;
 
     fn try_from(wire: PartitionWire) -> Result<Members, DecodeError> {
-        let replicas: Result<Vec<_>, _> = wire.replicas.into_iter().map(ReplicaInfo::try_from).collect();
-        Ok(Members { replicas: replicas?, leaving: wire.leaving.into_iter().map(ReplicaId).collect() })
+        let infos =
+            |wire: Vec<ReplicaWire>| wire.into_iter().map(ReplicaInfo::try_from).collect::<Result<_, _>>();
+        Ok(Members { replicas: infos(wire.replicas)?, leaving: infos(wire.leaving)? })
     }
 }
 

@@ -11,8 +11,9 @@ use std::collections::BTreeSet;
 pub struct Members {
     /// The replicas that are wanted, the preferred leader first.
     pub replicas: Vec<ReplicaInfo>,
-    /// Those that are not wanted any more and may still be members.
-    pub leaving: Vec<ReplicaId>,
+    /// Those that are not wanted any more and may still be members. Where each was opened stays known: its broker may
+    /// learn that it is open and that it leaves at once, and its quorum may need its vote to let go of it.
+    pub leaving: Vec<ReplicaInfo>,
 }
 
 /// A replica.
@@ -43,12 +44,23 @@ pub enum Health {
 impl Members {
     /// The ids of all that hold, or may hold, data of the quorum.
     pub fn ids(&self) -> impl Iterator<Item = ReplicaId> + '_ {
-        self.replicas.iter().map(|info| info.replica).chain(self.leaving.iter().copied())
+        self.replicas.iter().chain(&self.leaving).map(|info| info.replica)
     }
 
     /// The wanted replica of this id.
     pub fn get(&self, replica: ReplicaId) -> Option<&ReplicaInfo> {
         self.replicas.iter().find(|info| info.replica == replica)
+    }
+
+    /// Whether this one is not wanted any more and may still be a member.
+    pub fn leaves(&self, replica: ReplicaId) -> bool {
+        self.leaving.iter().any(|info| info.replica == replica)
+    }
+
+    /// Where this one was opened, wanted or not; `None`: nowhere yet, or it is not named.
+    pub(crate) fn opened_in(&self, replica: ReplicaId) -> Option<DirectoryId> {
+        let mut named = self.replicas.iter().chain(&self.leaving);
+        named.find(|info| info.replica == replica).and_then(|info| info.opened_in)
     }
 
     /// The wanted replica on this broker.
@@ -79,8 +91,8 @@ impl Members {
     /// Wants these replicas; all others leave.
     pub(super) fn reassign(&mut self, wanted: Vec<ReplicaInfo>) {
         let old = std::mem::replace(&mut self.replicas, wanted);
-        let dropped = old.iter().map(|info| info.replica).filter(|id| self.get(*id).is_none());
-        let dropped: Vec<ReplicaId> = dropped.collect();
+        let dropped: Vec<ReplicaInfo> =
+            old.into_iter().filter(|info| self.get(info.replica).is_none()).collect();
         self.leaving.extend(dropped);
         self.close_founding();
     }
@@ -89,7 +101,7 @@ impl Members {
     pub(super) fn replace(&mut self, old: ReplicaId, new: ReplicaInfo) {
         let place = self.replicas.iter_mut().find(|info| info.replica == old);
         let replaced = std::mem::replace(place.expect("only a wanted replica is replaced"), new);
-        self.leaving.push(replaced.replica);
+        self.leaving.push(replaced);
         self.close_founding();
     }
 

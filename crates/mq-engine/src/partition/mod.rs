@@ -205,6 +205,11 @@ impl Partition {
         Some(number)
     }
 
+    /// The first offset that is kept.
+    pub(crate) fn log_start(&self) -> Offset {
+        self.log_start
+    }
+
     /// The log begins anew here: everything before is committed, and not kept.
     pub(crate) fn restored(&mut self, start: &Start) {
         if mq_types::planted!("start_snapshot_ignores_log_start") {

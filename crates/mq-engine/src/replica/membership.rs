@@ -1,15 +1,16 @@
 //! Bringing a quorum's members to what the controller wants: one step at a time, by its leader.
 //!
 //! A wanted replica becomes a learner, then, once it has caught up, a voter by the same joint change that lets go of
-//! those who leave. Nothing is removed because it is absent somewhere: only who is named as leaving goes. A leader
-//! that leaves hands over before it takes its own vote, so that nobody waits for an election.
+//! those who leave. Nothing is removed because it is absent somewhere: only who is named as leaving goes, and who has
+//! left before, and was let in again by a leader that had not heard of it. A leader that leaves hands over before it
+//! takes its own vote, so that nobody waits for an election.
 
 mod parting;
 
 pub(super) use parting::Parting;
 
 use super::{Replica, Serves};
-use crate::controller::{Command, Health, Members, ReplicaInfo};
+use crate::controller::{Command, Health, Image, Members, ReplicaInfo};
 use crate::turn::Turn;
 use mq_raft::{MembershipTarget, Peer};
 use mq_types::persist::Membership;
@@ -17,7 +18,7 @@ use mq_types::{BrokerId, Index, ReplicaId};
 use parting::{Handover, Heirs};
 use std::collections::BTreeSet;
 
-/// A learner so close to the leader's last entry has caught up, in entries: what it still lacks is on its way.
+/// A learner so close to what is committed has caught up, in entries: what it still lacks is on its way.
 const CAUGHT_UP_ENTRIES: u64 = 64;
 /// How often a leader looks whether another one should lead instead, in ms.
 const BETTER_LEADER_INTERVAL_MS: u64 = 5_000;
@@ -41,7 +42,8 @@ impl Wanted {
     /// Whether nobody can wait for this one: it is lost, or cannot be made before another one has left its broker.
     fn is_blocked(&self, replica: ReplicaId) -> bool {
         let Some(info) = self.members.get(replica) else { return true };
-        let has_predecessor = self.members.leaving.iter().any(|old| old.broker() == replica.broker());
+        let is_before = |old: &ReplicaInfo| old.replica.broker() == replica.broker();
+        let has_predecessor = self.members.leaving.iter().any(is_before);
         info.health == Health::Lost || (info.opened_in.is_none() && has_predecessor)
     }
 
@@ -58,8 +60,10 @@ pub(crate) struct Outlook<'a> {
     pub(crate) own: ReplicaId,
     /// The others.
     pub(crate) peers: &'a [Peer],
-    /// The leader's last entry.
-    pub(crate) last_index: Index,
+    /// What the leader knows to be committed.
+    pub(crate) commit: Index,
+    /// Members that have left before, as the metadata know.
+    pub(crate) returned: &'a BTreeSet<ReplicaId>,
 }
 
 impl Outlook<'_> {
@@ -75,7 +79,7 @@ impl Outlook<'_> {
         if mq_types::planted!("learner_votes_at_once") {
             return true;
         }
-        let near = |peer: &Peer| peer.matched.0.saturating_add(CAUGHT_UP_ENTRIES) >= self.last_index.0;
+        let near = |peer: &Peer| peer.matched.0.saturating_add(CAUGHT_UP_ENTRIES) >= self.commit.0;
         self.peers.iter().any(|peer| peer.replica == replica && peer.is_active && near(peer))
     }
 
@@ -144,7 +148,7 @@ fn next_target(wanted: &Wanted, outlook: &Outlook<'_>) -> Option<MembershipTarge
             learners: learners.iter().copied().chain([missing.replica]).collect(),
         });
     }
-    let leaving: BTreeSet<ReplicaId> = wanted.members.leaving.iter().copied().collect();
+    let leaves = |id: &ReplicaId| wanted.members.leaves(*id) || outlook.returned.contains(id);
     let promoted =
         learners.iter().copied().filter(|id| wanted.voters.contains(id) && outlook.has_caught_up(*id));
     let mut next_voters: BTreeSet<ReplicaId> = voters.iter().copied().chain(promoted).collect();
@@ -152,14 +156,14 @@ fn next_target(wanted: &Wanted, outlook: &Outlook<'_>) -> Option<MembershipTarge
     let is_complete = wanted.voters.iter().all(|id| next_voters.contains(id) || wanted.is_blocked(*id));
     let is_to_listen = |id: &ReplicaId| wanted.members.get(*id).is_some() && !wanted.voters.contains(id);
     if is_complete || mq_types::planted!("leaver_goes_first") {
-        next_voters.retain(|id| !leaving.contains(id) && !is_to_listen(id));
+        next_voters.retain(|id| !leaves(id) && !is_to_listen(id));
     }
     let active = next_voters.iter().filter(|id| outlook.is_active(**id)).count();
     if active * 2 <= next_voters.len() {
         return None; // they could not even commit that they are the members
     }
     let listens = |id: &ReplicaId| {
-        !next_voters.contains(id) && !leaving.contains(id) && (learners.contains(id) || is_to_listen(id))
+        !next_voters.contains(id) && !leaves(id) && (learners.contains(id) || is_to_listen(id))
     };
     let next_learners = learners.iter().chain(&voters).copied().filter(listens).collect();
     let target = MembershipTarget { voters: next_voters, learners: next_learners };
@@ -177,7 +181,7 @@ impl Replica {
     }
 
     /// Takes one step towards the wanted members, if this replica leads and no other step is under way.
-    pub(crate) fn reconcile(&mut self, turn: &mut Turn) {
+    pub(crate) fn reconcile(&mut self, image: &Image, turn: &mut Turn) {
         let (here, own_health) = (self.here(), self.health());
         let Some(member) = self.member.as_mut().filter(|_| here.serving) else { return };
         if member.is_membership_pending() || self.membership_write.is_some() {
@@ -188,11 +192,15 @@ impl Replica {
             let silent = peers.iter().filter(|peer| !peer.is_active);
             seat.set_silent(silent.map(|peer| peer.replica.broker()).collect());
         }
+        let current = member.membership();
+        let members = current.voters.iter().chain(&current.learners).copied();
+        let returned = members.filter(|id| image.has_left(self.quorum, *id)).collect();
         let outlook = Outlook {
-            current: member.membership(),
+            current,
             own: self.replica,
             peers: &peers,
-            last_index: member.last_index(),
+            commit: member.commit(),
+            returned: &returned,
         };
         if let Some(step) = Step::next(&self.wanted, &outlook) {
             let handover = match step.keeps(self.replica, outlook.current) {
@@ -225,7 +233,7 @@ impl Replica {
         let membership = member.membership();
         let is_member = |id: &ReplicaId| is_member(membership, *id);
         let left: Vec<ReplicaId> =
-            self.wanted.members.leaving.iter().copied().filter(|id| !is_member(id)).collect();
+            self.wanted.members.leaving.iter().map(|info| info.replica).filter(|id| !is_member(id)).collect();
         (!left.is_empty()).then_some(Command::MembersLeft { quorum: self.quorum, replicas: left })
     }
 

@@ -3,15 +3,15 @@
 //! leaves nothing but to stop.
 
 use super::Serves;
-use crate::controller::{Command, Image};
+use crate::controller::{self, Command, Controller, RecoverError};
 use crate::partition::Control;
+use mq_types::persist::{Snapshot, StartSnapshot};
 use mq_types::{Body, Message, Offset};
 
 /// What is wrong with one of a message's entries, or with its start snapshot, for a person to read.
 pub(super) fn check(serves: &Serves, message: &Message) -> Result<(), String> {
-    let machine = message.start.as_ref().and_then(|start| start.machine.as_ref());
-    if let (Serves::Controller(_), Some(image)) = (serves, machine) {
-        Image::decode(image).map_err(|error| format!("its start snapshot: {error}; it was dropped"))?;
+    if let (Serves::Controller(_), Some(offered)) = (serves, &message.start) {
+        check_image(offered).map_err(|problem| format!("its start snapshot: {problem}; it was dropped"))?;
     }
     message.entries.iter().try_for_each(|entry| {
         let problem = match (serves, &entry.body) {
@@ -26,6 +26,13 @@ pub(super) fn check(serves: &Serves, message: &Message) -> Result<(), String> {
         };
         problem.map_or(Ok(()), |problem| Err(format!("its entry {}: {problem}; it was dropped", entry.index)))
     })
+}
+
+/// The controller goes on from it as it would after a restart.
+fn check_image(offered: &StartSnapshot) -> Result<(), RecoverError> {
+    let Some(data) = offered.machine.clone() else { return Ok(()) };
+    let snapshot = Snapshot { index: offered.start.prev_index, data };
+    Controller::recover(&snapshot, controller::Options::default()).map(drop)
 }
 
 fn beyond_end(offset: Offset, end: Offset) -> Option<String> {

@@ -16,6 +16,8 @@ pub(crate) struct Cluster {
     pub(crate) disks: Vec<MemDisk>,
     /// Brokers that hear and reach nobody.
     pub(crate) cut: BTreeSet<usize>,
+    /// Brokers that hear and reach nobody in the controller's quorum.
+    pub(crate) uninformed: BTreeSet<usize>,
     /// Messages of this kind get lost.
     pub(crate) lost: Option<MessageKind>,
     /// Who asked whom to take part.
@@ -32,6 +34,18 @@ pub(crate) fn broker_options(at: usize) -> mq_engine::Options {
     options
 }
 
+/// A topic of one partition with so many replicas.
+pub(crate) fn new_topic(replicas: u32) -> controller::Request {
+    controller::Request::CreateTopic {
+        name: "a".to_owned(),
+        topic_id: TopicId([9; 16]),
+        partition_count: Some(1),
+        replication_factor: Some(replicas),
+        configs: BTreeMap::new(),
+        validate_only: false,
+    }
+}
+
 impl Cluster {
     /// So many brokers, of which the first one founds the cluster and the others join.
     pub(crate) fn of(count: usize) -> Cluster {
@@ -42,8 +56,14 @@ impl Cluster {
             broker
         };
         let brokers = disks.iter().enumerate().map(start).collect();
-        let mut cluster =
-            Cluster { brokers, disks, cut: BTreeSet::new(), lost: None, joining: BTreeMap::new() };
+        let mut cluster = Cluster {
+            brokers,
+            disks,
+            cut: BTreeSet::new(),
+            uninformed: BTreeSet::new(),
+            lost: None,
+            joining: BTreeMap::new(),
+        };
         cluster.pass(20_000);
         cluster
     }
@@ -75,6 +95,10 @@ impl Cluster {
                 .collect();
             for message in messages {
                 let to = message.to.broker().0 as usize - 1;
+                let is_metadata = message.quorum == QuorumId::CONTROLLER;
+                if is_metadata && (self.uninformed.contains(&from) || self.uninformed.contains(&to)) {
+                    continue;
+                }
                 if reaches.contains(&to) && self.lost != Some(message.kind) {
                     self.brokers[to].shards[0].inputs.push(Input::Peer(message));
                 }
@@ -134,14 +158,7 @@ impl Cluster {
     }
 
     pub(crate) fn create_topic(&mut self, replicas: u32) -> QuorumId {
-        let topic = self.control(&controller::Request::CreateTopic {
-            name: "a".to_owned(),
-            topic_id: TopicId([9; 16]),
-            partition_count: Some(1),
-            replication_factor: Some(replicas),
-            configs: BTreeMap::new(),
-            validate_only: false,
-        });
+        let topic = self.control(&new_topic(replicas));
         let quorum = topic_of(topic).partitions[0].quorum;
         self.pass(6_000);
         quorum

@@ -1,19 +1,17 @@
 //! Brokers that join, replicas that move, are lost and replaced, and fall behind: on real logs in memory.
 
 use crate::brokers::{Cluster, broker_options};
-use crate::lost::heartbeat_beyond;
 use crate::shell::Broker;
+use mq_engine::Event;
 use mq_engine::api::Request;
 use mq_engine::controller::{self, Health};
-use mq_engine::{Event, Input};
 use mq_log::{Disk, MemDisk};
-use mq_types::message::{Message, MessageKind};
-use mq_types::persist::{Membership, Start, StartSnapshot};
-use mq_types::{BrokerId, DirectoryId, Entry, Index, Offset, QuorumId, TopicId};
+use mq_types::message::MessageKind;
+use mq_types::{BrokerId, DirectoryId, Offset, QuorumId, TopicId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-fn restored(broker: &Broker, of: QuorumId) -> bool {
+pub(crate) fn restored(broker: &Broker, of: QuorumId) -> bool {
     broker.events.iter().any(|event| matches!(event, Event::Restored { quorum, .. } if *quorum == of))
 }
 
@@ -203,57 +201,6 @@ fn a_follower_below_the_leaders_log_begins_anew_there() {
     assert_eq!(end, Offset(23));
     assert_eq!(cluster.end_of(behind, quorum), end);
     assert_eq!(cluster.brokers[behind].views[&quorum].log_start, Offset(20));
-}
-
-/// It begins with a start snapshot of a leader whose log start lies inside a segment, and has a part of that when retention
-/// looks for what nobody keeps: it must not trim up to a log start that its log does not reach yet.
-#[test]
-fn a_log_that_does_not_reach_its_log_start_yet_is_trimmed_no_further_than_it_goes() {
-    let mut cluster = Cluster::of(3);
-    let quorum = cluster.create_topic(3);
-    cluster.produce(quorum, 10);
-    cluster.pass(500);
-    let leader = cluster.leader(quorum);
-    let behind = (leader + 1) % 3;
-    cluster.cut.insert(behind);
-    let (from, term) =
-        (cluster.brokers[leader].views[&quorum].replica, cluster.brokers[leader].views[&quorum].term);
-    let to = cluster.brokers[behind].views[&quorum].replica;
-    let membership = Membership { conf_index: Index(1), voters: vec![from, to], ..Membership::default() };
-    let start = Start {
-        prev_index: Index(50),
-        prev_term: term,
-        prev_appended_at_ms: 10,
-        base_offset: Offset(20),
-        log_start: Offset(45),
-    };
-    let snapshot = StartSnapshot { start, membership, machine: None };
-    let mut batch = crate::shell::batch(5).into_batch();
-    batch.stamp(Offset(20), term);
-    let entry = Entry {
-        index: Index(51),
-        term,
-        base_offset: Offset(20),
-        appended_at_ms: 20,
-        body: mq_types::Body::Data(batch),
-    };
-    let message = Message { from, term, commit: Index(0), ..heartbeat_beyond(quorum, to) };
-    let (index, log_term, commit) = (start.prev_index, term, entry.index);
-    let messages = [
-        Message { kind: MessageKind::Snapshot, start: Some(Box::new(snapshot)), ..message.clone() },
-        Message { kind: MessageKind::Append, index, log_term, commit, entries: vec![entry], ..message },
-    ];
-    for message in messages {
-        cluster.brokers[behind].shards[0].inputs.push(Input::Peer(message));
-        cluster.settle();
-    }
-    assert!(restored(&cluster.brokers[behind], quorum));
-    cluster.pass(2_500);
-    let view = &cluster.brokers[behind].views[&quorum];
-    assert_eq!((view.log_start, view.high_watermark), (Offset(45), Offset(45)));
-    cluster.restart(behind, |_| {});
-    cluster.pass(500);
-    assert_eq!(cluster.brokers[behind].views[&quorum].log_start, Offset(45));
 }
 
 #[test]

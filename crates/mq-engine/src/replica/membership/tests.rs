@@ -6,6 +6,7 @@ use crate::controller::{Health, Members, ReplicaInfo};
 use mq_raft::{MembershipTarget, Peer};
 use mq_types::persist::Membership;
 use mq_types::{BrokerId, DirectoryId, Index, ReplicaId};
+use std::collections::BTreeSet;
 
 const LAST: u64 = 1_000;
 
@@ -19,11 +20,20 @@ fn info(replica: ReplicaId) -> ReplicaInfo {
 }
 
 fn wanted(replicas: &[ReplicaInfo], leaving: &[ReplicaId]) -> Wanted {
-    Wanted::all_voting(&Members { replicas: replicas.to_vec(), leaving: leaving.to_vec() })
+    Wanted::all_voting(&Members {
+        replicas: replicas.to_vec(),
+        leaving: leaving.iter().map(|id| info(*id)).collect(),
+    })
 }
 
 fn peer(replica: ReplicaId, matched: u64) -> Peer {
     Peer { replica, matched: Index(matched), committed: Index(matched), is_active: true }
+}
+
+/// What broker 1's replica knows as leader of these; nobody has left before.
+fn outlook<'a>(current: &'a Membership, peers: &'a [Peer]) -> Outlook<'a> {
+    static NOBODY: BTreeSet<ReplicaId> = BTreeSet::new();
+    Outlook { current, own: id(1, 2), peers, commit: Index(LAST), returned: &NOBODY }
 }
 
 /// The step that broker 1's replica takes as leader of these; all peers are active.
@@ -35,7 +45,7 @@ fn step(
 ) -> Option<MembershipTarget> {
     let current =
         Membership { voters: voters.to_vec(), learners: learners.to_vec(), ..Membership::default() };
-    next_target(wanted, &Outlook { current: &current, own: id(1, 2), peers, last_index: Index(LAST) })
+    next_target(wanted, &outlook(&current, peers))
 }
 
 fn target(voters: &[ReplicaId], learners: &[ReplicaId]) -> Option<MembershipTarget> {
@@ -86,6 +96,24 @@ fn who_leaves_goes_by_the_change_that_gives_the_newcomer_its_vote() {
 }
 
 #[test]
+fn who_has_left_and_was_let_in_again_goes_whether_it_votes_or_not() {
+    let (a, b, gone) = (id(1, 2), id(2, 2), id(3, 2));
+    let next = |voters: &[ReplicaId], learners: &[ReplicaId]| {
+        let current =
+            Membership { voters: voters.to_vec(), learners: learners.to_vec(), ..Membership::default() };
+        let peers = [peer(b, LAST)];
+        let returned = BTreeSet::from([gone]);
+        next_target(
+            &wanted(&[info(a), info(b)], &[]),
+            &Outlook { returned: &returned, ..outlook(&current, &peers) },
+        )
+    };
+    assert_eq!(next(&[a, b, gone], &[]), target(&[a, b], &[]));
+    assert_eq!(next(&[a, b], &[gone]), target(&[a, b], &[]));
+    assert_eq!(next(&[a, b], &[]), None);
+}
+
+#[test]
 fn nobody_goes_who_is_not_named_as_leaving() {
     let (a, b, c) = (id(1, 2), id(2, 2), id(3, 2));
     let peers = [peer(b, LAST), peer(c, LAST)];
@@ -132,7 +160,7 @@ fn the_leader_itself_may_leave() {
 
 /// Who could lead when broker 1's replica, which leads these, takes its own vote with the next step.
 fn heirs(wanted: &Wanted, current: &Membership, peers: &[Peer]) -> Heirs {
-    let outlook = Outlook { current, own: id(1, 2), peers, last_index: Index(LAST) };
+    let outlook = outlook(current, peers);
     let step = Step::next(wanted, &outlook).expect("there is something to do");
     assert!(!step.keeps(id(1, 2), current), "{step:?}");
     step.heirs(wanted, &outlook)
@@ -188,7 +216,7 @@ fn a_better_leader_is_sound_and_close() {
     let (a, b, c) = (id(1, 2), id(2, 2), id(3, 2));
     let current = Membership { voters: vec![a, b, c], ..Membership::default() };
     let better = |replicas: &[ReplicaInfo], own_health: Health, peers: &[Peer]| {
-        let outlook = Outlook { current: &current, own: a, peers, last_index: Index(LAST) };
+        let outlook = outlook(&current, peers);
         better_leader(&wanted(replicas, &[]), &outlook, own_health)
     };
     let (sound, damaged) = (Health::Sound, Health::Damaged);
