@@ -3,7 +3,7 @@
 //! What is in the image and not here is made, or declared lost; what has a tombstone is removed. What is merely absent
 //! from the image is left alone: deleting needs a word, not a silence.
 
-use crate::controller::{Command, Controller, Image, PartitionInfo, ReplicaInfo, Topic, TopicConfig};
+use crate::controller::{Command, Controller, Health, Image, PartitionInfo, ReplicaInfo, Topic, TopicConfig};
 use crate::partition::{Partition, TopicBinding};
 use crate::replica::membership::Wanted;
 use crate::replica::{Replica, Serves};
@@ -228,7 +228,11 @@ impl Engine {
     /// What the controller does not know yet of a replica's health.
     fn failure(&self, replica: &Replica) -> Option<Command> {
         let (quorum, id, health) = (replica.quorum(), replica.id(), replica.health());
-        let known = self.image.members(quorum)?.get(id)?.health;
+        let known = match quorum {
+            // Without it there is no image to look it up in before its successor brings one.
+            QuorumId::CONTROLLER if !self.is_image_known => Health::Sound,
+            _ => self.image.members(quorum)?.get(id)?.health,
+        };
         (health > known).then_some(Command::ReplicaFailed { quorum, replica: id, health })
     }
 
