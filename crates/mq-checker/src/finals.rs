@@ -5,6 +5,7 @@ use crate::log_start::LogStart;
 use crate::places::Places;
 use crate::violation::{Check, Findings};
 use mq_types::{Index, Offset, ReplicaId};
+use std::ops::Range;
 
 /// The final log of one replica.
 #[derive(Debug)]
@@ -21,8 +22,8 @@ struct Final {
 enum Content {
     /// The running hash before each offset from `log_start` to `high_watermark`.
     Prefixes(Vec<RunningHash>),
-    /// That of the whole.
-    Whole(RunningHash),
+    /// Those of these ranges.
+    Ranges(Vec<(Range<Offset>, RunningHash)>),
 }
 
 impl Final {
@@ -33,7 +34,9 @@ impl Final {
                 let at = |offset: Offset| prefixes.get((offset.0 - self.log_start.0) as usize);
                 Some(RunningHash(at(to)?.0.wrapping_sub(at(from)?.0)))
             }
-            Content::Whole(hash) => ((from, to) == (self.log_start, self.high_watermark)).then_some(*hash),
+            Content::Ranges(ranges) => {
+                ranges.iter().find(|(range, _)| *range == (from..to)).map(|(_, hash)| *hash)
+            }
         }
     }
 }
@@ -65,7 +68,8 @@ impl Finals {
                 }
                 Content::Prefixes(prefixes)
             }
-            FinalContent::Hash(hash) => Content::Whole(*hash),
+            FinalContent::Hash(hash) => Content::Ranges(vec![(log_start..high_watermark, *hash)]),
+            FinalContent::Parts(parts) => Content::Ranges(parts.clone()),
         };
         let event = findings.event;
         self.logs.push(Final { replica, event, applied, log_start, high_watermark, content });
@@ -123,15 +127,25 @@ fn compare(log: &Final, reference: &Final, findings: &mut Findings) {
         );
         findings.add(Check::C14, text);
     }
-    let from = log.log_start.max(reference.log_start);
-    let to = log.high_watermark.min(reference.high_watermark);
+    match &log.content {
+        Content::Prefixes(_) => compare_over(log, reference, log.log_start, log.high_watermark, findings),
+        Content::Ranges(ranges) => {
+            ranges.iter().for_each(|(range, _)| compare_over(log, reference, range.start, range.end, findings));
+        }
+    }
+}
+
+/// C14, over what the one is known to hold from `start` to `end`.
+fn compare_over(log: &Final, reference: &Final, start: Offset, end: Offset, findings: &mut Findings) {
+    let (from, to) = (start.max(reference.log_start), end.min(reference.high_watermark));
     if from >= to {
         return;
     }
     let (Some(hash), Some(expected)) = (log.hash(from, to), reference.hash(from, to)) else {
-        return; // the one that knows only its whole hash began earlier or ended later
+        return; // the one that knows only the hash of a whole range began earlier or ended later
     };
     if hash != expected {
+        let (mine, other) = (log.replica, reference.replica);
         let first = first_difference(log, reference, from, to);
         let text = format!(
             "replicas {mine} and {other} differ over [{from}, {to}), first at offset {first} (events {} and {})",

@@ -8,6 +8,7 @@
 use mq_types::message::MessageKind;
 use mq_types::persist::{Membership, Standing, Start, Vote};
 use mq_types::{EntryKind, Index, Offset, QuorumId, ReplicaId, Term, TermRuns};
+use std::ops::Range;
 
 /// One thing that was seen, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -399,13 +400,16 @@ pub struct FinalLog {
     pub content: FinalContent,
 }
 
-/// A whole log: at least one replica of each partition must give its records, for others a hash is enough.
+/// A whole log: at least one replica of each partition must give its records, for others a hash is enough; for one of
+/// which not all can be read, because its disk is bad, those of what can.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FinalContent {
     /// The records, in order.
     Records(Vec<Placed>),
     /// Their running hash.
     Hash(RunningHash),
+    /// That of each range that can be read.
+    Parts(Vec<(Range<Offset>, RunningHash)>),
 }
 
 /// A hash of records and their offsets, of which a part can be taken away again: hashes of different ranges can be

@@ -11,7 +11,7 @@ use crate::writes::Writes;
 use bytes::Bytes;
 use mq_raft::Role;
 use mq_types::persist::{Snapshot, Standing, Trim};
-use mq_types::{Body, BrokerId, EntryMeta, Index, Term};
+use mq_types::{Body, BrokerId, EntryMeta, Index, QuorumId, Term};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(crate) struct Seat {
     /// Stamped in this turn for somebody.
     stamped: Vec<(RequestId, Index)>,
     waiting_count: usize,
-    /// The image has caught up with what was committed before this broker started. An older one must not be acted
+    /// The image has caught up with what was committed before this broker started, or joined. An older one must not be acted
     /// upon: it may ask for replicas that were removed long ago.
     is_current: bool,
     /// The revision of the image that everybody was given last.
@@ -49,12 +49,13 @@ impl Seat {
         }
     }
 
-    /// The replica is lost: what it knows to be committed is all that there will be.
+    /// The replica is lost: what it knows to be committed is all that there will be. That is acted upon only if nobody
+    /// else knows more.
     pub(crate) fn new_read_only(mut controller: Controller, known: &[(EntryMeta, Body)]) -> Seat {
         for (meta, body) in known {
             controller.apply(meta, command_bytes(Some(body)));
         }
-        Seat { is_current: true, ..Seat::new(controller) }
+        Seat::new(controller)
     }
 
     /// Takes a request; it is decided upon at the end of the turn.
@@ -161,13 +162,14 @@ impl Seat {
             }
             self.waiting_count = 0;
         }
-        self.is_current |= here.caught_up;
+        let is_lost = matches!(here.standing, Standing::Lost(_));
+        self.is_current |= (here.caught_up && self.is_named(here)) || (is_lost && here.is_sole_voter);
         let image = self.controller.image();
         if self.is_current && self.given != Some(image.revision) {
             self.given = Some(image.revision);
             turn.image_changed(Arc::clone(image));
         }
-        if matches!(here.standing, Standing::Lost(_)) || here.is_restoring {
+        if is_lost || here.is_restoring {
             return; // nothing is written to this log any more
         }
         if let Some(snapshot) = self.controller.take_snapshot_if_due(here.applied) {
@@ -177,6 +179,14 @@ impl Seat {
             due.trim = Some(Trim::Index(snapshot.index));
             due.snapshot = Some(snapshot);
         }
+    }
+
+    /// Whether the image names this replica. One that took another's place here catches up from before: what it reads
+    /// on the way may want replicas that this broker has removed since, under ids that must not come back.
+    fn is_named(&self, here: &Standpoint) -> bool {
+        let image = self.controller.image();
+        let gone = image.tombstones.get(&QuorumId::CONTROLLER).into_iter().flatten().copied();
+        here.is_sole_voter || image.controller.ids().chain(gone).any(|id| id == here.replica)
     }
 }
 

@@ -271,3 +271,23 @@ fn a_stopped_disk_answers_nothing_until_the_crash() {
     let bytes = read(&disk.crash(Crash::Process), "file");
     assert!(bytes.len() < 100 && bytes.iter().all(|byte| *byte == 7), "a beginning of the write was done");
 }
+
+#[test]
+fn a_flipped_bit_is_in_whatever_a_crash_leaves_and_makes_nothing_durable() {
+    let disk = MemDisk::new();
+    let file = disk.create(path("file")).expect("it is new");
+    write(&file, 0, &[0; 600]);
+    file.sync_data().expect("nothing fails");
+    disk.sync_dir(path("")).expect("it exists");
+    write(&file, 10, &[0xF0; 550]);
+    disk.flip_bit(path("file"), 20 * 8).expect("it exists");
+    disk.flip_bit(path("file"), 599 * 8 + 7).expect("it exists");
+    assert_eq!(read(&disk, "file")[20], 0xF1);
+    let crashed = |seed| read(&disk.fork().crash(Crash::Machine { seed }), "file");
+    let left: Vec<Vec<u8>> = (0..40).map(crashed).collect();
+    assert!(left.iter().any(|bytes| bytes[20] == 1 && bytes[30] == 0), "the write may still be lost");
+    assert!(left.iter().any(|bytes| bytes[20] == 0xF1 && bytes[30] == 0xF0), "and may survive");
+    assert!(left.iter().all(|bytes| bytes[20] & 1 == 1 && bytes[599] == 0x80));
+    assert_eq!(disk.bytes(path("file")).expect("it exists"), read(&disk, "file"));
+    assert_eq!(disk.names(path("")).expect("it exists"), ["file"]);
+}

@@ -17,8 +17,8 @@ use crate::time::Clock;
 use mq_engine::api::{Acks, Outcome, Produce, Reply, Request};
 use mq_engine::controller::{BrokerInfo, Command, Image};
 use mq_engine::{Effect, Engine, Input, RequestId, View, controller};
-use mq_log::{MemDisk, OpenError, PersistError, Reader};
-use mq_types::persist::{LostReason, Standing};
+use mq_log::{MemDisk, OpenError, PersistError, Reader, Scrubber};
+use mq_types::persist::{Standing};
 use mq_types::{BrokerId, DirectoryId, Message, QuorumId, ShardId, Term};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,7 +53,9 @@ pub(crate) struct Broker {
     pub(crate) deferred: Vec<Event>,
     /// The process ends after carrying out so many more effects.
     pub(crate) effects_left: Option<u64>,
-    has_lost_disk: bool,
+    pub(crate) has_lost_disk: bool,
+    /// It is to found the cluster, which is not there yet.
+    founds: bool,
 }
 
 /// A running process.
@@ -63,6 +65,8 @@ pub(crate) struct Process {
     pub(crate) readers: BTreeMap<QuorumId, Reader<MemDisk>>,
     pub(crate) image: Arc<Image>,
     pub(crate) open: BTreeMap<(usize, RequestId), (CallId, Then)>,
+    /// Reads the logs through in the background, if anybody does.
+    pub(crate) scrubber: Option<Scrubber>,
     last_request: u64,
 }
 
@@ -89,6 +93,7 @@ impl Broker {
             deferred: Vec::new(),
             effects_left: None,
             has_lost_disk: false,
+            founds: at == 0,
         }
     }
 
@@ -110,14 +115,13 @@ impl Broker {
             readers: BTreeMap::new(),
             image: Arc::new(Image::default()),
             open: BTreeMap::new(),
+            scrubber: self.swarm.scrub.and_then(|options| Scrubber::new(options, 0)),
             last_request: 0,
         };
         for (shard, found) in opened.into_iter().enumerate() {
             for replica in &found.recovered {
-                // One that old metadata made after the disk was lost.
-                let is_stranger = |reason| self.has_lost_disk && reason == LostReason::OpenRefused;
                 if let Standing::Lost(reason) = replica.standing
-                    && !is_stranger(reason)
+                    && !self.may_be_lost(replica, reason)
                 {
                     let (quorum, replica) = (replica.quorum, replica.replica);
                     let what =
@@ -173,7 +177,7 @@ impl Broker {
     /// The machine has an empty disk in the place of the one that it had; no process runs.
     pub(crate) fn lose_disk(&mut self) {
         self.disk.wipe();
-        self.has_lost_disk = true;
+        (self.has_lost_disk, self.founds) = (true, false);
         self.directory.0[15] += 100;
     }
 
@@ -193,7 +197,7 @@ impl Broker {
                 ..BrokerInfo::default()
             },
             // A broker whose disk is empty again finds a cluster that is there.
-            found_cluster: (self.at == 0 && !self.has_lost_disk).then(|| "sim".to_owned()),
+            found_cluster: self.founds.then(|| "sim".to_owned()),
             controller: controller::Options {
                 snapshot_interval_entries: self.swarm.snapshot_interval_entries,
                 trash_grace_ms: self.swarm.trash_grace_ms,
@@ -210,6 +214,9 @@ impl Broker {
             End::Stopped
         } else if self.disk.has_failed() {
             sometimes!("a disk failed a write or a sync");
+            End::DiskFailed
+        } else if self.disk.has_refused_read() {
+            sometimes!("a process ended because a read failed");
             End::DiskFailed
         } else {
             End::Broken(format!("{what}: {error}"))
@@ -289,6 +296,7 @@ impl Broker {
             self.begin_round(shard, stage);
             self.wake(shard, stage);
         }
+        self.scrub(stage)?;
         stage.queue.after(self.clock.tick_us(), Event::Tick { at: self.at, life: self.life });
         Ok(())
     }
@@ -325,6 +333,7 @@ impl Broker {
                 process.shards[shard].backlog.push(number, write);
             }
             Effect::Send(message) => {
+                crate::events::mark_sent(&message, &process.views);
                 stage.record.sent(stage.queue.now_us(), &message);
                 stage.out.push(Out::Peer(Box::new(message)));
             }
@@ -342,6 +351,7 @@ impl Broker {
             }
             Effect::Reply { id, outcome } => self.reply(shard, id, outcome, stage),
             Effect::Image(image) => {
+                self.founds &= image.cluster_id.is_empty();
                 process.image = Arc::clone(&image);
                 for other in 1..process.shards.len() {
                     self.give(other, Input::Image(Arc::clone(&image)), stage);
@@ -353,7 +363,7 @@ impl Broker {
                 process.views.remove(&quorum);
                 process.readers.remove(&quorum);
             }
-            Effect::Event(event) => crate::events::mark(&event),
+            Effect::Event(event) => crate::events::mark(&event, &process.views),
         }
     }
 
@@ -386,19 +396,6 @@ impl Broker {
         self.begin_round(shard, stage);
         self.wake(shard, stage);
         Ok(())
-    }
-
-    /// Entries that an engine asked for come from the disk.
-    pub(crate) fn entries(&mut self, shard: usize, wanted: &Wanted, stage: &mut Stage) {
-        let Wanted { quorum, replica, read, from, until, size_bytes_max } = *wanted;
-        let Some(process) = &self.process else { return };
-        let reader = process.readers.get(&quorum).filter(|reader| reader.replica() == replica);
-        let entries = reader.and_then(|reader| reader.entries(from, until, size_bytes_max).ok());
-        match entries {
-            Some(_) => sometimes!("a peer was sent entries read from the log"),
-            None => sometimes!("a log read for a peer was refused"),
-        }
-        self.give(shard, Input::EntriesRead { quorum, replica, read, entries }, stage);
     }
 
     /// Deletes what is in the trash.

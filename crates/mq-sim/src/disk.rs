@@ -1,10 +1,13 @@
 //! A broker's disk: the in-memory disk, how long it takes, and which of its operations fail.
 
 use crate::random::Random;
+use crate::rot::Rot;
 use crate::swarm::DiskOptions;
 use mq_log::MemDisk;
 use mq_log::disk::{Crash, Fault};
+use mq_types::{QuorumId, ReplicaId};
 use std::io;
+use std::ops::Range;
 
 /// How much slower a slow disk is.
 const SLOW_TIMES: u64 = 100;
@@ -25,6 +28,12 @@ pub(crate) struct BrokerDisk {
     stop_at: Option<u64>,
     /// The first operation that fails, if it comes to that.
     error_at: Option<u64>,
+    /// Reads that fail, if it comes to them.
+    read_errors: Vec<Range<u64>>,
+    /// Reads of the next process that fail, counted from its first.
+    read_errors_at_start: Option<Range<u64>>,
+    /// The bits that have flipped.
+    pub(crate) rot: Rot,
     capacity_bytes: Option<u64>,
 }
 
@@ -39,6 +48,9 @@ impl BrokerDisk {
             hung: 0,
             stop_at: None,
             error_at: None,
+            read_errors: Vec::new(),
+            read_errors_at_start: None,
+            rot: Rot::default(),
             capacity_bytes: None,
         }
     }
@@ -93,6 +105,23 @@ impl BrokerDisk {
         self.mem.plan_fault(at, Fault::Io);
     }
 
+    /// So many reads fail, not far ahead.
+    pub(crate) fn plan_read_errors(&mut self, reads_ahead: u64, count: u64) {
+        let first = self.mem.reads() + reads_ahead;
+        self.read_errors.push(first..first + count);
+        (first..first + count).for_each(|read| self.mem.plan_read_error(read));
+    }
+
+    /// The same for the process that comes next.
+    pub(crate) fn plan_read_errors_at_start(&mut self, reads_ahead: u64, count: u64) {
+        self.read_errors_at_start = Some(reads_ahead..reads_ahead + count);
+    }
+
+    /// A few bits of a replica's log flip. False: there are none that may.
+    pub(crate) fn flip_bits(&mut self, of: (QuorumId, ReplicaId), random: &mut Random) -> bool {
+        self.rot.spread(&self.mem, of, random) > 0
+    }
+
     /// Whether the process has been stopped at an operation.
     pub(crate) fn has_stopped(&self) -> bool {
         self.stop_at.is_some_and(|at| self.mem.operations() > at)
@@ -103,16 +132,27 @@ impl BrokerDisk {
         self.error_at.is_some_and(|at| self.mem.operations() > at)
     }
 
+    /// Whether the newest read has failed, as was planned.
+    pub(crate) fn has_refused_read(&self) -> bool {
+        let newest = self.mem.reads().checked_sub(1);
+        newest.is_some_and(|newest| self.read_errors.iter().any(|reads| reads.contains(&newest)))
+    }
+
     /// The process ends, or the machine does.
     pub(crate) fn crash(&mut self, is_machine: bool) {
         let crash = if is_machine { Crash::Machine { seed: self.random.draw() } } else { Crash::Process };
         self.mem = self.mem.crash(crash);
         (self.stop_at, self.error_at) = (None, None);
+        self.read_errors.clear();
+        if let Some(reads) = self.read_errors_at_start.take() {
+            self.plan_read_errors(reads.start, reads.end - reads.start);
+        }
     }
 
     /// There is nothing on it, as on a new one.
     pub(crate) fn wipe(&mut self) {
         self.mem = MemDisk::new();
+        (self.read_errors, self.rot) = (Vec::new(), Rot::default());
         if let Some(capacity_bytes) = self.capacity_bytes {
             self.mem.set_capacity_bytes(capacity_bytes);
         }
@@ -146,6 +186,7 @@ impl BrokerDisk {
         self.mem.forget_faults();
         (self.slow, self.hung) = (0, 0);
         (self.stop_at, self.error_at) = (None, None);
+        (self.read_errors, self.read_errors_at_start) = (Vec::new(), None);
         self.empty();
     }
 

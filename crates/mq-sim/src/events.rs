@@ -1,12 +1,29 @@
 //! What engines say of themselves, as far as it is a marker.
 
 use crate::sometimes;
-use mq_engine::Event;
-use mq_types::QuorumId;
+use mq_engine::{Event, View};
+use mq_types::message::MessageKind;
+use mq_types::persist::Standing;
+use mq_types::{Message, QuorumId};
+use std::collections::BTreeMap;
+
+/// Notes a message that leaves.
+pub(crate) fn mark_sent(message: &Message, views: &BTreeMap<QuorumId, View>) {
+    if message.kind == MessageKind::TimeoutNow && is_damaged(message.quorum, views) {
+        sometimes!("a damaged leader handed over");
+    }
+}
+
+fn is_damaged(quorum: QuorumId, views: &BTreeMap<QuorumId, View>) -> bool {
+    views.get(&quorum).is_some_and(|view| view.standing == Standing::Damaged)
+}
 
 /// Notes an engine's event.
-pub(crate) fn mark(event: &Event) {
+pub(crate) fn mark(event: &Event, views: &BTreeMap<QuorumId, View>) {
     match event {
+        Event::BecameLeader { quorum, .. } if is_damaged(*quorum, views) => {
+            sometimes!("a damaged replica led because nobody else could");
+        }
         Event::SteppedDown { .. } => sometimes!("a leader stepped down"),
         Event::Restored { .. } => sometimes!("a replica began anew where the leader's log does"),
         Event::Lost { .. } => sometimes!("a replica was lost"),

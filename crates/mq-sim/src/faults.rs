@@ -37,6 +37,10 @@ pub enum FaultKind {
     DiskSlow,
     /// A disk finishes nothing for a while.
     DiskHung,
+    /// A few bits of a log flip.
+    BitFlip,
+    /// A few reads fail.
+    ReadError,
     /// A broker's machine breaks, and another one with an empty disk takes its place.
     DiskLost,
     /// Two nodes do not reach each other.
@@ -59,7 +63,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [FaultKind; 20] = [
+    pub const ALL: [FaultKind; 22] = [
         FaultKind::Crash,
         FaultKind::PowerCut,
         FaultKind::PowerCutOfAll,
@@ -71,6 +75,8 @@ impl FaultKind {
         FaultKind::DiskFull,
         FaultKind::DiskSlow,
         FaultKind::DiskHung,
+        FaultKind::BitFlip,
+        FaultKind::ReadError,
         FaultKind::DiskLost,
         FaultKind::CutPair,
         FaultKind::CutOneWay,
@@ -109,7 +115,11 @@ impl FaultKind {
             FaultKind::Crash | FaultKind::PowerCut | FaultKind::StopAtOperation | FaultKind::StopAtEffect => {
                 6
             }
-            FaultKind::Pause | FaultKind::CutPair | FaultKind::CutOneWay => 3,
+            FaultKind::Pause
+            | FaultKind::CutPair
+            | FaultKind::CutOneWay
+            | FaultKind::BitFlip
+            | FaultKind::ReadError => 3,
             FaultKind::DiskSlow | FaultKind::Lossy | FaultKind::ClockJump | FaultKind::ClockDrift => 2,
         };
         seconds * 1_000_000
@@ -200,7 +210,12 @@ impl Faults {
         let mut random = self.random.remove(&kind).expect("there is a stream for every kind");
         stage.queue.after(1 + random.below(2 * self.means_us[&kind]), Event::Fault { kind });
         let at = random.below(brokers.len() as u64) as At;
-        if kind == FaultKind::DiskLost && !whole::can_lose(at, brokers, &stage.record) {
+        let is_possible = match kind {
+            FaultKind::DiskLost => whole::can_lose(at, brokers, &stage.record),
+            FaultKind::BitFlip => flip_bits(at, brokers, &mut random, stage),
+            _ => true,
+        };
+        if !is_possible {
             self.random.insert(kind, random);
             return Vec::new();
         }
@@ -211,11 +226,25 @@ impl Faults {
             | FaultKind::PowerCutOfAll
             | FaultKind::CrashLoop
             | FaultKind::DiskLost => self.kill(kind, at, brokers.len(), &mut random, stage),
+            // Found when it starts again, unless something has read it before.
+            FaultKind::BitFlip if random.one_in(2) => {
+                self.kill(FaultKind::Crash, at, brokers.len(), &mut random, stage)
+            }
+            FaultKind::BitFlip => Vec::new(),
+            FaultKind::ReadError if random.one_in(4) => {
+                let (reads_ahead, count) = (random.scaled(1..=200), random.scaled(1..=20));
+                brokers[at].disk.plan_read_errors_at_start(reads_ahead - 1, count);
+                self.kill(FaultKind::Crash, at, brokers.len(), &mut random, stage)
+            }
             FaultKind::StopAtOperation | FaultKind::StopAtEffect | FaultKind::Pause => {
                 self.process(kind, &mut brokers[at], &mut random, stage);
                 Vec::new()
             }
-            FaultKind::DiskError | FaultKind::DiskFull | FaultKind::DiskSlow | FaultKind::DiskHung => {
+            FaultKind::DiskError
+            | FaultKind::DiskFull
+            | FaultKind::DiskSlow
+            | FaultKind::DiskHung
+            | FaultKind::ReadError => {
                 self.disk(kind, &mut brokers[at], &mut random, stage);
                 Vec::new()
             }
@@ -277,6 +306,7 @@ impl Faults {
         let at = broker.at;
         match kind {
             FaultKind::DiskError => broker.disk.plan_error(random.scaled(1..=100)),
+            FaultKind::ReadError => broker.disk.plan_read_errors(random.below(300), random.scaled(1..=20)),
             FaultKind::DiskFull => {
                 broker.disk.fill(random.below(600_000));
                 self.ends(random.scaled(200_000..=8_000_000), Ending::Empty(at), stage);
@@ -402,6 +432,21 @@ impl Faults {
             broker.resume(stage);
         }
     }
+}
+
+/// Bits flip of one of this broker's replicas. False: of none may any.
+fn flip_bits(at: At, brokers: &mut [Broker], random: &mut Random, stage: &mut Stage) -> bool {
+    let may = whole::can_rot(at, brokers, &stage.record);
+    if may.is_empty() {
+        return false;
+    }
+    let (quorum, replica) = *random.pick(&may);
+    let has_flipped = brokers[at].disk.flip_bits((quorum, replica), random);
+    if has_flipped {
+        let numbers = [102, at as u64, quorum.0, replica.0];
+        stage.step(&numbers, || format!("b{}: bits of q{quorum} flip", at + 1));
+    }
+    has_flipped
 }
 
 fn clock(kind: FaultKind, broker: &mut Broker, random: &mut Random, now_us: u64) {

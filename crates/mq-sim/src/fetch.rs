@@ -3,7 +3,7 @@
 //! Besides, a replica that does not lead can be read as it is: what it publishes as committed must be so.
 
 use crate::ask::{Answer, FetchError, Fetched};
-use crate::broker::Broker;
+use crate::broker::{Broker, End};
 use crate::queue::{At, CallId, Event, Life};
 use crate::random::Random;
 use crate::sometimes;
@@ -107,12 +107,13 @@ impl Broker {
     }
 
     /// The disk has what a fetch wants.
-    pub(crate) fn read(&mut self, pending: PendingRead, stage: &mut Stage) {
+    pub(crate) fn read(&mut self, pending: PendingRead, stage: &mut Stage) -> Result<(), End> {
         let PendingRead { call, fetch, view } = pending;
-        let Some(process) = &self.process else { return };
+        let Some(process) = &self.process else { return Ok(()) };
         let no_leader = Error::NoLeader { retry_after_ms: RETRY_SOON_MS };
         let Some(reader) = process.readers.get(&fetch.quorum) else {
-            return refuse(call, no_leader, Term(0), stage);
+            refuse(call, no_leader, Term(0), stage);
+            return Ok(());
         };
         let found = match reader.read(fetch.from, view.high_watermark, fetch.bytes_max) {
             Ok(read) => Ok(Fetched {
@@ -131,13 +132,16 @@ impl Broker {
             }
             Err(ReadError::Gone) => Err(no_leader),
             Err(ReadError::Corrupt(place)) => {
-                let what = place.to_string();
+                sometimes!("a flipped bit was found by a read");
+                let (of, what) = ((reader.quorum(), reader.replica()), place.to_string());
+                self.found_bad(of, &place, stage)?;
                 Err(Error::CorruptLog { offset: place.offset, what })
             }
             Err(ReadError::Io { .. }) => Err(Error::Internal { what: "the disk refused a read" }),
         };
         let term = fetch.term_of(&view);
         answer(call, found.map_err(|error| FetchError { error, term }), stage);
+        Ok(())
     }
 
     /// The view of a live partition that may be read here.

@@ -5,7 +5,7 @@
 //! same.
 //!
 //! Reading order: `swarm` (what a run is like), `run` and `world` (how it goes), `broker` and `shard` (what stands in
-//! for `mq-broker`), `faults`, `network`, `disk` and `time` (what goes wrong), `clients` (who uses the cluster),
+//! for `mq-broker`), `faults`, `network`, `disk`, `rot` and `time` (what goes wrong), `clients` (who uses the cluster),
 //! `liveness` (what must be true in the end), `runner` (many seeds), `mutants` (what a bug that was
 //! planted is found by).
 
@@ -18,6 +18,7 @@ mod events;
 mod faults;
 mod fetch;
 mod liveness;
+mod log_reads;
 pub mod markers;
 pub mod mutants;
 mod network;
@@ -27,6 +28,7 @@ mod queue;
 mod random;
 mod record;
 pub mod report;
+mod rot;
 mod run;
 pub mod runner;
 mod shard;

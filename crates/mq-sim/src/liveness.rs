@@ -7,10 +7,13 @@ use crate::queue::At;
 use crate::record::running_hash;
 use crate::whole;
 use crate::world::World;
-use mq_checker::history::{Fact, FinalContent, FinalLog, Placed};
+use mq_checker::history::{Fact, FinalContent, FinalLog, Placed, RunningHash};
 use mq_engine::View;
 use mq_engine::controller::Members;
+use mq_log::ReadError;
+use mq_types::persist::Standing;
 use mq_types::{Index, Offset, QuorumId};
+use std::ops::Range;
 
 /// How often it is looked, in microseconds.
 const STEP_US: u64 = 200_000;
@@ -55,7 +58,14 @@ pub(crate) fn check(world: &mut World) -> Result<(), String> {
     })?;
     let until_us = world.stage.now_us() + MEMBERS_US_MAX;
     wait(world, until_us, "the members do not become those that are wanted", |world| {
-        whole::image(&world.brokers, &world.stage.record).map(drop)
+        whole::image(&world.brokers, &world.stage.record)?;
+        // All others are there, and of each quorum most are sound.
+        let is_led_by_damaged = |quorum: &QuorumId| {
+            let views = views(world, *quorum);
+            views.iter().any(|(_, view)| view.serving && view.standing == Standing::Damaged)
+        };
+        let unlucky = world.clients.partitions().into_iter().find(is_led_by_damaged);
+        unlucky.map_or(Ok(()), |quorum| Err(format!("a damaged replica of quorum {quorum} leads")))
     })?;
     let until_us = world.stage.now_us() + EQUAL_US_MAX;
     wait(world, until_us, "replicas do not come to hold the same", |world| {
@@ -77,8 +87,7 @@ pub(crate) fn check(world: &mut World) -> Result<(), String> {
         apart.is_empty().then_some(()).ok_or(format!("{apart:?}"))
     })?;
     for quorum in world.clients.partitions() {
-        for (at, view) in views(world, quorum) {
-            let log = final_log(world, at, quorum, &view)?;
+        for log in final_logs(world, quorum)? {
             world.stage.record.fact(world.stage.queue.now_us(), Fact::FinalLog(log));
         }
     }
@@ -119,33 +128,76 @@ fn views(world: &World, quorum: QuorumId) -> Vec<(At, View)> {
         .collect()
 }
 
-/// Everything that a replica holds.
-fn final_log(world: &World, at: At, quorum: QuorumId, view: &View) -> Result<FinalLog, String> {
+/// What a replica holds of a log without a gap.
+struct Piece {
+    from: Offset,
+    records: Vec<Placed>,
+    to: Offset,
+}
+
+impl Piece {
+    fn hashed(self) -> (Range<Offset>, RunningHash) {
+        (self.from..self.to, running_hash(&self.records))
+    }
+}
+
+/// Everything that the replicas of a partition hold. What cannot be read of one, because bits of it have flipped, is left
+/// out, and nothing else; one replica must hold all.
+fn final_logs(world: &World, quorum: QuorumId) -> Result<Vec<FinalLog>, String> {
+    let mut logs = Vec::new();
+    // The checker needs the records of one replica, and of the others that they are the same.
+    let mut has_records = false;
+    for (at, view) in views(world, quorum) {
+        let View { replica, log_start, high_watermark, .. } = view;
+        let mut pieces = read_all(world, at, quorum, &view)?;
+        let content = match pieces.len() {
+            1 if !has_records => {
+                has_records = true;
+                FinalContent::Records(pieces.remove(0).records)
+            }
+            1 => FinalContent::Hash(running_hash(&pieces[0].records)),
+            _ => FinalContent::Parts(pieces.into_iter().map(Piece::hashed).collect()),
+        };
+        // All have applied as much: that was waited for.
+        logs.push(FinalLog { quorum, replica, applied: Index(1), log_start, high_watermark, content });
+    }
+    if !has_records {
+        return Err(format!("C3: no replica of quorum {quorum} can be read from its start to its end"));
+    }
+    Ok(logs)
+}
+
+/// Everything that a replica holds and that can be read.
+fn read_all(world: &World, at: At, quorum: QuorumId, view: &View) -> Result<Vec<Piece>, String> {
     let View { replica, log_start, high_watermark, .. } = *view;
-    let process = world.brokers[at].process.as_ref().expect("it has a view");
+    let broker = &world.brokers[at];
+    let process = broker.process.as_ref().expect("it has a view");
     let reader = process.readers.get(&quorum).expect("what has a view has a reader");
-    let mut records: Vec<Placed> = Vec::new();
+    let piece = |from| Piece { from, records: Vec::new(), to: from };
+    let mut pieces = vec![piece(log_start)];
     let mut next = log_start;
     while next < high_watermark {
         let failed = |what: &str| format!("replica {replica} of quorum {quorum} at offset {next}: {what}");
-        let read =
-            reader.read(next, high_watermark, READ_BYTES).map_err(|error| failed(&error.to_string()))?;
+        let read = match reader.read(next, high_watermark, READ_BYTES) {
+            Ok(read) => read,
+            Err(ReadError::Corrupt(place)) if broker.disk.rot.explains(&place) && place.end_offset > next => {
+                next = place.end_offset;
+                pieces.push(piece(next));
+                continue;
+            }
+            Err(error) => return Err(failed(&error.to_string())),
+        };
         if read.next_offset <= next {
             return Err(failed("nothing lies there, below the high watermark"));
         }
+        let piece = pieces.last_mut().expect("there is one from the start on");
         for batch in &read.batches {
             let found = payload::records(batch).map_err(|error| failed(&error.to_string()))?;
             let wanted = found.into_iter().filter(|(offset, _)| *offset >= log_start);
-            records.extend(wanted.map(|(offset, identity)| Placed { offset, identity }));
+            piece.records.extend(wanted.map(|(offset, identity)| Placed { offset, identity }));
         }
-        next = Offset(read.next_offset.0);
+        next = read.next_offset;
+        piece.to = next;
     }
-    // The checker needs the records of one replica, and of the others that they are the same.
-    let is_reference = views(world, quorum).first().is_some_and(|(first, _)| *first == at);
-    let content = match is_reference {
-        true => FinalContent::Records(records),
-        false => FinalContent::Hash(running_hash(&records)),
-    };
-    // All have applied as much: that was waited for.
-    Ok(FinalLog { quorum, replica, applied: Index(1), log_start, high_watermark, content })
+    Ok(pieces)
 }

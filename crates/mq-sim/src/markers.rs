@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 
 /// Every marker. A long run should hit each of them.
-pub const ALL: [&str; 35] = [
+pub const ALL: [&str; 41] = [
     "a broker crashed while a round was on its disk",
     "a broker crashed while it recovered",
     "a client's request met a broker that was down",
@@ -13,15 +13,21 @@ pub const ALL: [&str; 35] = [
     "a clock jumped by more than a day",
     "a consumer was told that its position is out of range",
     "a consumer's position was above a replica's high watermark",
+    "a damaged leader handed over",
+    "a damaged replica led because nobody else could",
     "a deleted topic was restored",
     "a disk failed a write or a sync",
     "a disk was full while a write was due",
     "a fetch read a replica that does not lead",
+    "a flipped bit was found by a read",
+    "a flipped bit was found by a scrub",
+    "a flipped bit was found by recovery",
     "a leader stepped down",
     "a log read for a peer was refused",
     "a message arrived at a later process than the one it was sent to",
     "a message arrived twice",
     "a peer was sent entries read from the log",
+    "a process ended because a read failed",
     "a produce was answered by synced on the leader",
     "a produce was answered not leader",
     "a produce's outcome was unknown",

@@ -5,6 +5,7 @@
 
 use crate::faults::FaultKind;
 use crate::random::Random;
+use mq_log::ScrubOptions;
 use std::collections::BTreeMap;
 
 /// Which faults a run may draw from.
@@ -76,6 +77,8 @@ pub struct Swarm {
     pub(crate) brokers: usize,
     /// Replicas are moved from broker to broker.
     pub(crate) moves: bool,
+    /// A partition is moved to so many brokers at least.
+    pub(crate) replicas_min: u64,
     pub(crate) partitions: u32,
     /// How long faults last, in microseconds.
     pub(crate) safety_us: u64,
@@ -95,6 +98,8 @@ pub struct Swarm {
     pub(crate) trash_grace_ms: u64,
     pub(crate) network: NetworkOptions,
     pub(crate) disk: DiskOptions,
+    /// Logs are read through in the background.
+    pub(crate) scrub: Option<ScrubOptions>,
     pub(crate) load: LoadOptions,
     /// The mean time between two faults of a kind, in microseconds.
     pub(crate) faults: BTreeMap<FaultKind, u64>,
@@ -111,10 +116,13 @@ impl Swarm {
         let (has_more, moves) = (members.one_in(2), members.one_in(2));
         let brokers = if has_more { members.between(4..=5) as usize } else { 3 };
         let trims = !random.one_in(4);
+        let rot = draw_faults(&mut Random::new(seed, "rot"), scenario, is_of_reads);
         Swarm {
             seed,
             brokers,
             moves,
+            // Where bits flip, the last good copy of something must not be moved away from.
+            replicas_min: if rot.contains_key(&FaultKind::BitFlip) { 3 } else { 1 },
             partitions: random.between(2..=5) as u32,
             safety_us: random.between(40..=100) * 1_000_000,
             shards: (0..brokers).map(|_| random.between(1..=2) as u16).collect(),
@@ -129,8 +137,9 @@ impl Swarm {
             trash_grace_ms: random.scaled(1_000..=30_000),
             network: draw_network(random, scenario),
             disk: draw_disk(random),
+            scrub: draw_scrub(&mut Random::new(seed, "scrub")),
             load: draw_load(random),
-            faults: draw_faults(random, scenario),
+            faults: draw_faults(random, scenario, |kind| !is_of_reads(kind)).into_iter().chain(rot).collect(),
         }
     }
 }
@@ -165,6 +174,13 @@ fn draw_disk(random: &mut Random) -> DiskOptions {
     }
 }
 
+/// Faster and more often than anybody would: a run is short, and its logs are small.
+fn draw_scrub(random: &mut Random) -> Option<ScrubOptions> {
+    let bytes_per_second = random.scaled(16_000..=256_000);
+    let interval_ms = random.scaled(1_000..=20_000);
+    random.one_in(2).then_some(ScrubOptions { bytes_per_second, interval_ms })
+}
+
 fn draw_load(random: &mut Random) -> LoadOptions {
     let producers = random.between(3..=6);
     LoadOptions {
@@ -183,10 +199,19 @@ fn draw_load(random: &mut Random) -> LoadOptions {
     }
 }
 
+/// What is drawn from a stream of its own.
+fn is_of_reads(kind: FaultKind) -> bool {
+    matches!(kind, FaultKind::BitFlip | FaultKind::ReadError)
+}
+
 /// Any subset; each kind as often as it happens. More kinds at once are rarer each.
-fn draw_faults(random: &mut Random, scenario: Scenario) -> BTreeMap<FaultKind, u64> {
+fn draw_faults(
+    random: &mut Random,
+    scenario: Scenario,
+    is_wanted: impl Fn(FaultKind) -> bool,
+) -> BTreeMap<FaultKind, u64> {
     let mut faults = BTreeMap::new();
-    for kind in FaultKind::ALL.into_iter().filter(|kind| kind.is_of(scenario)) {
+    for kind in FaultKind::ALL.into_iter().filter(|kind| kind.is_of(scenario) && is_wanted(*kind)) {
         let mean_us = random.scaled(kind.mean_us()..=kind.mean_us() * 2);
         if random.one_in(2) {
             faults.insert(kind, mean_us);

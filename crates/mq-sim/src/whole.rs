@@ -1,10 +1,13 @@
 //! Whether all members are those that are wanted, and all of them have what they promised: only then may a disk be
-//! lost with everything on it, and in the end it must come to this.
+//! lost with everything on it, or bits of it flip, and in the end it must come to this.
+//!
+//! Of the copies of an entry a majority stays good: of each quorum, one member at a time is lost or has flipped bits.
+//! It counts as long as it is a member; the members after it get what they have from the others.
 
 use crate::broker::{Broker, broker_id};
 use crate::queue::At;
 use crate::record::Record;
-use mq_engine::controller::{Health, Image, Members};
+use mq_engine::controller::{Health, Image, Members, ReplicaInfo};
 use mq_types::{QuorumId, ReplicaId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,10 +40,38 @@ pub(crate) fn image(brokers: &[Broker], record: &Record) -> Result<Arc<Image>, S
 /// Whether this broker's disk can be lost without losing what was acknowledged.
 pub(crate) fn can_lose(at: At, brokers: &[Broker], record: &Record) -> bool {
     let Ok(image) = image(brokers, record) else { return false };
-    quorums(&image).all(|(_, members, voters)| {
-        let bears_it = voters.len() >= VOTERS_THAT_BEAR_A_LOSS;
-        members.on(broker_id(at)).is_none_or(|own| bears_it || !voters.contains(&own.replica))
+    quorums(&image).all(|(quorum, members, voters)| {
+        let own = members.on(broker_id(at));
+        own.is_none_or(|own| bears_loss(brokers, quorum, members, &voters, own.replica))
     })
+}
+
+/// This broker's replicas of which bits may flip without losing what was acknowledged.
+pub(crate) fn can_rot(at: At, brokers: &[Broker], record: &Record) -> Vec<(QuorumId, ReplicaId)> {
+    let Ok(image) = image(brokers, record) else { return Vec::new() };
+    let of_quorum = |(quorum, members, voters): (QuorumId, &Members, BTreeSet<ReplicaId>)| {
+        let own = members.on(broker_id(at))?.replica;
+        bears_loss(brokers, quorum, members, &voters, own).then_some((quorum, own))
+    };
+    quorums(&image).filter_map(of_quorum).collect()
+}
+
+/// Whether a majority still has everything without this member's copy.
+fn bears_loss(
+    brokers: &[Broker],
+    quorum: QuorumId,
+    members: &Members,
+    voters: &BTreeSet<ReplicaId>,
+    own: ReplicaId,
+) -> bool {
+    let is_good = |info: &ReplicaInfo| !has_rot(brokers, quorum, info.replica);
+    (voters.len() >= VOTERS_THAT_BEAR_A_LOSS || !voters.contains(&own))
+        && members.replicas.iter().filter(|info| info.replica != own).all(is_good)
+}
+
+/// Whether bits of this replica have flipped.
+pub(crate) fn has_rot(brokers: &[Broker], quorum: QuorumId, replica: ReplicaId) -> bool {
+    brokers[replica.broker().0 as usize - 1].disk.rot.has(quorum, replica)
 }
 
 /// Every quorum, its members and those of them that vote.
@@ -65,7 +96,13 @@ fn check(
     let wanted: BTreeSet<ReplicaId> = members.ids().collect();
     for info in &members.replicas {
         let directory = brokers[info.replica.broker().0 as usize - 1].directory;
-        if info.opened_in != Some(directory) || info.health != Health::Sound {
+        // A damaged one goes on, and it is for people to replace it.
+        let is_as_it_should = match info.health {
+            Health::Sound => true,
+            Health::Damaged => has_rot(brokers, quorum, info.replica),
+            Health::Lost => false,
+        };
+        if info.opened_in != Some(directory) || !is_as_it_should {
             return Err(format!("not what it should be in directory {directory}: {info:?}"));
         }
         let known = record.membership(quorum, info.replica).ok_or("a replica knows of no members")?;

@@ -171,14 +171,8 @@ impl World {
             Event::Turn { shard, .. } => broker.turn(shard, stage),
             Event::Round { shard, .. } => broker.end_round(shard, stage),
             Event::Trash { .. } => broker.empty_trash(),
-            Event::Entries { shard, wanted, .. } => {
-                broker.entries(shard, &wanted, stage);
-                Ok(())
-            }
-            Event::Read { read, .. } => {
-                broker.read(*read, stage);
-                Ok(())
-            }
+            Event::Entries { shard, wanted, .. } => broker.entries(shard, &wanted, stage),
+            Event::Read { read, .. } => broker.read(*read, stage),
             other => panic!("this does not happen in a broker: {other:?}"),
         };
         let is_down = broker.process.is_none();

@@ -11,6 +11,7 @@
 //! * **A failed sync** ([`Fault::Io`] at a sync): what was to be synced stays readable and will never be durable; a
 //!   later sync succeeds and changes nothing about that; [`DiskFile::drop_cached`] shows what the disk holds.
 //! * **An error** ([`Fault::Io`] at a write): a part of the write, chosen by the operation's number, was done.
+//! * **A read error** ([`MemDisk::plan_read_error`]): that read fails, the next one may succeed.
 //! * **A full disk** ([`MemDisk::set_capacity_bytes`], [`Fault::Full`]): `StorageFull`, nothing done.
 //! * **Stop** ([`Fault::Stop`]): this operation and all that follow fail until the crash; a write is cut short.
 //! * **Decay** ([`MemDisk::damage`], [`MemDisk::flip_bit`]): stored bytes change.
@@ -148,9 +149,25 @@ impl MemDisk {
         Ok(())
     }
 
-    /// Flips one stored bit: bit `bit % 8` of byte `bit / 8`.
+    /// Flips one stored bit: bit `bit % 8` of byte `bit / 8`. It is flipped in whatever a crash may leave of that byte;
+    /// what is durable stays what it was.
     pub fn flip_bit(&self, path: &Path, bit: u64) -> io::Result<()> {
-        self.damage(path, |bytes| bytes[(bit / 8) as usize] ^= 1 << (bit % 8))
+        let mut shared = self.lock();
+        let node = shared.find(path)?;
+        shared.content(node)?.flip_bit(bit);
+        Ok(())
+    }
+
+    /// The names in a directory, for somebody who looks at the disk from outside: it is no read of the process.
+    pub fn names(&self, directory: &Path) -> io::Result<Vec<String>> {
+        Ok(self.lock().directory(directory)?.entries.keys().cloned().collect())
+    }
+
+    /// What a file holds, for the same.
+    pub fn bytes(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut shared = self.lock();
+        let node = shared.find(path)?;
+        Ok(shared.content(node)?.readable().read(0..usize::MAX))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Shared> {

@@ -49,6 +49,13 @@ impl FileBytes {
         }
     }
 
+    /// Flips bits of the byte at this position, if there is one.
+    pub(super) fn flip(&mut self, position: usize, mask: u8) {
+        if position < self.len {
+            self.chunks[position / CHUNK_BYTES][position % CHUNK_BYTES] ^= mask;
+        }
+    }
+
     /// Cuts the end off, or adds zeros to it.
     pub(super) fn set_len(&mut self, len: usize) {
         self.chunks.resize_with(len.div_ceil(CHUNK_BYTES), || Box::new([0; CHUNK_BYTES]));

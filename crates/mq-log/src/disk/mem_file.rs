@@ -178,6 +178,24 @@ impl Content {
         change(&mut bytes);
         self.readable = bytes.into();
     }
+
+    /// One bit of the file flips, whichever version of its byte is to survive.
+    pub(super) fn flip_bit(&mut self, bit: u64) {
+        let (at, mask) = ((bit / 8) as usize, 1 << (bit % 8));
+        assert!(at < self.readable.len(), "byte {at} of a file of {} bytes", self.readable.len());
+        self.readable.flip(at, mask);
+        if let Some(durable) = &mut self.diverged {
+            durable.flip(at, mask);
+        }
+        for Pending { change, replaced, .. } in &mut self.pending {
+            if let Change::Write { position, bytes } = change
+                && let Some(within) = at.checked_sub(*position)
+            {
+                let versions = [bytes.get_mut(within), replaced.get_mut(within)];
+                versions.into_iter().flatten().for_each(|byte| *byte ^= mask);
+            }
+        }
+    }
 }
 
 /// What one write changes of one block.
