@@ -9,6 +9,7 @@ use crate::random::Random;
 use crate::sometimes;
 use crate::stage::Stage;
 use crate::swarm::{Scenario, Swarm};
+use crate::turn::Halt;
 use crate::whole;
 use std::collections::BTreeMap;
 
@@ -25,8 +26,12 @@ pub enum FaultKind {
     CrashLoop,
     /// A process ends at an operation of its disk.
     StopAtOperation,
+    /// A process ends while its disk appends to a log and puts on record what that replica is, the one after the other.
+    StopAtRecord,
     /// A process ends between two effects of a turn.
     StopAtEffect,
+    /// A thread does not run for a while, from between two effects of a turn on; the others of its process do.
+    PauseAtEffect,
     /// A process does not run for a while.
     Pause,
     /// A write or a sync fails.
@@ -59,13 +64,15 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [FaultKind; 20] = [
+    pub const ALL: [FaultKind; 22] = [
         FaultKind::Crash,
         FaultKind::PowerCut,
         FaultKind::PowerCutOfAll,
         FaultKind::CrashLoop,
         FaultKind::StopAtOperation,
+        FaultKind::StopAtRecord,
         FaultKind::StopAtEffect,
+        FaultKind::PauseAtEffect,
         FaultKind::Pause,
         FaultKind::DiskError,
         FaultKind::DiskFull,
@@ -106,10 +113,12 @@ impl FaultKind {
             FaultKind::PowerCutOfAll | FaultKind::CrashLoop => 25,
             FaultKind::DiskError | FaultKind::DiskFull | FaultKind::DiskHung | FaultKind::DiskLost => 10,
             FaultKind::Bridge | FaultKind::Isolate | FaultKind::Flap => 8,
-            FaultKind::Crash | FaultKind::PowerCut | FaultKind::StopAtOperation | FaultKind::StopAtEffect => {
-                6
-            }
-            FaultKind::Pause | FaultKind::CutPair | FaultKind::CutOneWay => 3,
+            FaultKind::Crash
+            | FaultKind::PowerCut
+            | FaultKind::StopAtOperation
+            | FaultKind::StopAtRecord
+            | FaultKind::StopAtEffect => 6,
+            FaultKind::PauseAtEffect | FaultKind::Pause | FaultKind::CutPair | FaultKind::CutOneWay => 3,
             FaultKind::DiskSlow | FaultKind::Lossy | FaultKind::ClockJump | FaultKind::ClockDrift => 2,
         };
         seconds * 1_000_000
@@ -211,7 +220,11 @@ impl Faults {
             | FaultKind::PowerCutOfAll
             | FaultKind::CrashLoop
             | FaultKind::DiskLost => self.kill(kind, at, brokers.len(), &mut random, stage),
-            FaultKind::StopAtOperation | FaultKind::StopAtEffect | FaultKind::Pause => {
+            FaultKind::StopAtOperation
+            | FaultKind::StopAtRecord
+            | FaultKind::StopAtEffect
+            | FaultKind::PauseAtEffect
+            | FaultKind::Pause => {
                 self.process(kind, &mut brokers[at], &mut random, stage);
                 Vec::new()
             }
@@ -264,7 +277,12 @@ impl Faults {
         }
         match kind {
             FaultKind::StopAtOperation => broker.disk.plan_stop(random.scaled(1..=200)),
-            FaultKind::StopAtEffect => broker.effects_left = Some(random.scaled(1..=400)),
+            FaultKind::StopAtRecord => broker.stops_at_record = true,
+            FaultKind::StopAtEffect => broker.plan_halt(random.scaled(1..=400), Halt::ForEver),
+            FaultKind::PauseAtEffect => {
+                let halt = Halt::Us(random.scaled(1_000..=2_000_000));
+                broker.plan_halt(random.scaled(1..=400), halt);
+            }
             _ => {
                 broker.paused += 1;
                 let ending = Ending::Resume(broker.at, broker.life);
@@ -397,9 +415,11 @@ impl Faults {
         network.heal();
         for broker in brokers {
             broker.disk.mend();
-            (broker.paused, broker.effects_left) = (0, None);
+            broker.paused = 0;
             broker.clock.set_right(stage.now_us());
             broker.resume(stage);
+            broker.stops_at_record = false;
+            broker.end_halts(stage);
         }
     }
 }

@@ -36,6 +36,7 @@ mod tally;
 mod tell;
 mod time;
 mod transcript;
+mod turn;
 mod whole;
 mod world;
 

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 
 /// Every marker. A long run should hit each of them.
-pub const ALL: [&str; 35] = [
+pub const ALL: [&str; 36] = [
     "a broker crashed while a round was on its disk",
     "a broker crashed while it recovered",
     "a client's request met a broker that was down",
@@ -32,6 +32,7 @@ pub const ALL: [&str; 35] = [
     "a retry was acknowledged",
     "a round of the disk merged several writes",
     "a segment was rolled",
+    "a thread was held up between two effects",
     "a topic was created while faults were on",
     "a write waited for room on a full disk",
     "all brokers were down",

@@ -153,6 +153,7 @@ impl World {
             Event::Start { at, life }
             | Event::Tick { at, life }
             | Event::Turn { at, life, .. }
+            | Event::GoOn { at, life, .. }
             | Event::Round { at, life, .. }
             | Event::Entries { at, life, .. }
             | Event::Trash { at, life }
@@ -169,6 +170,7 @@ impl World {
             Event::Start { .. } => broker.start(stage),
             Event::Tick { .. } => broker.tick(stage),
             Event::Turn { shard, .. } => broker.turn(shard, stage),
+            Event::GoOn { shard, .. } => broker.go_on(shard, stage),
             Event::Round { shard, .. } => broker.end_round(shard, stage),
             Event::Trash { .. } => broker.empty_trash(),
             Event::Entries { shard, wanted, .. } => {

@@ -72,9 +72,6 @@ impl Outlook<'_> {
     }
 
     fn has_caught_up(&self, replica: ReplicaId) -> bool {
-        if mq_types::planted!("learner_votes_at_once") {
-            return true;
-        }
         let near = |peer: &Peer| peer.matched.0.saturating_add(CAUGHT_UP_ENTRIES) >= self.last_index.0;
         self.peers.iter().any(|peer| peer.replica == replica && peer.is_active && near(peer))
     }
@@ -223,7 +220,9 @@ impl Replica {
             return None;
         }
         let membership = member.membership();
-        let is_member = |id: &ReplicaId| is_member(membership, *id);
+        let is_member = |id: &ReplicaId| {
+            is_member(membership, *id) && !mq_types::planted!("leaver_removed_while_it_votes")
+        };
         let left: Vec<ReplicaId> =
             self.wanted.members.leaving.iter().copied().filter(|id| !is_member(id)).collect();
         (!left.is_empty()).then_some(Command::MembersLeft { quorum: self.quorum, replicas: left })
