@@ -10,7 +10,6 @@ use crate::sometimes;
 use crate::stage::Stage;
 use crate::swarm::{Scenario, Swarm};
 use crate::turn::Halt;
-use crate::whole;
 use std::collections::BTreeMap;
 
 /// A kind of fault.
@@ -207,12 +206,17 @@ impl Faults {
             return Vec::new();
         }
         let mut random = self.random.remove(&kind).expect("there is a stream for every kind");
-        stage.queue.after(1 + random.below(2 * self.means_us[&kind]), Event::Fault { kind });
-        let at = random.below(brokers.len() as u64) as At;
-        if kind == FaultKind::DiskLost && !whole::can_lose(at, brokers, &stage.record) {
+        let mut next_us = 1 + random.below(2 * self.means_us[&kind]);
+        let mut at = Some(random.below(brokers.len() as u64) as At);
+        if kind == FaultKind::DiskLost {
+            at = at.and_then(|at| stage.copies.disk_to_lose(at, brokers, &stage.record, &mut random));
+            next_us = stage.copies.looks_again_us().unwrap_or(next_us);
+        }
+        stage.queue.after(next_us, Event::Fault { kind });
+        let Some(at) = at else {
             self.random.insert(kind, random);
             return Vec::new();
-        }
+        };
         *stage.tally.faults.entry(kind).or_default() += 1;
         let kills = match kind {
             FaultKind::Crash

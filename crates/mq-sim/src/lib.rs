@@ -13,6 +13,7 @@ mod ask;
 mod backlog;
 mod broker;
 mod clients;
+mod copies;
 mod disk;
 mod events;
 mod faults;

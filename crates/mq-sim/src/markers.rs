@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 
 /// Every marker. A long run should hit each of them.
-pub const ALL: [&str; 36] = [
+pub const ALL: [&str; 37] = [
     "a broker crashed while a round was on its disk",
     "a broker crashed while it recovered",
     "a client's request met a broker that was down",
@@ -15,6 +15,7 @@ pub const ALL: [&str; 36] = [
     "a consumer's position was above a replica's high watermark",
     "a deleted topic was restored",
     "a disk failed a write or a sync",
+    "a disk was lost while replicas moved",
     "a disk was full while a write was due",
     "a fetch read a replica that does not lead",
     "a leader stepped down",

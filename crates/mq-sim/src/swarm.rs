@@ -79,6 +79,8 @@ pub struct Swarm {
     pub(crate) brokers: usize,
     /// Replicas are moved from broker to broker.
     pub(crate) moves: bool,
+    /// So many replicas of a partition are wanted at least.
+    pub(crate) copies_min: u64,
     pub(crate) partitions: u32,
     /// How long faults last, in microseconds.
     pub(crate) safety_us: u64,
@@ -112,12 +114,14 @@ impl Swarm {
         // A stream of its own: the rest of a run is what it would be without.
         let mut members = Random::new(seed, "members");
         let (has_more, moves) = (members.one_in(2), members.one_in(2));
+        let copies_min = if members.one_in(2) { 3 } else { 1 };
         let brokers = if has_more { members.between(4..=5) as usize } else { 3 };
         let trims = HAS_START_SNAPSHOTS && !random.one_in(4);
         Swarm {
             seed,
             brokers,
             moves,
+            copies_min,
             partitions: random.between(2..=5) as u32,
             safety_us: random.between(40..=100) * 1_000_000,
             shards: (0..brokers).map(|_| random.between(1..=2) as u16).collect(),

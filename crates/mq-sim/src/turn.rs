@@ -113,6 +113,7 @@ impl Broker {
             }
             Effect::Reply { id, outcome } => self.reply(shard, id, outcome, stage),
             Effect::Image(image) => {
+                stage.copies.learn(&image);
                 process.image = Arc::clone(&image);
                 for other in 1..process.shards.len() {
                     self.give(other, Input::Image(Arc::clone(&image)), stage);

@@ -4,6 +4,7 @@
 
 use crate::broker::{Broker, End, broker_id};
 use crate::clients::{Clients, Line};
+use crate::copies::Copies;
 use crate::faults::{Faults, Kill};
 use crate::network::Network;
 use crate::queue::{At, Event, Queue};
@@ -41,6 +42,7 @@ impl World {
             queue: Queue::default(),
             transcript: Transcript::new(keep),
             record: Record::new(prints),
+            copies: Copies::new(swarm.moves),
             tally: Tally { seeds: 1, ..Tally::default() },
             out: Vec::new(),
         };
@@ -221,6 +223,7 @@ impl World {
         broker.crash(is_machine);
         if loses_disk {
             broker.lose_disk();
+            self.stage.copies.lose();
             self.stage.record.disk_lost(self.stage.queue.now_us(), broker_id(at));
         }
         self.stage.queue.after(down_us, Event::Start { at, life: broker.life });
