@@ -104,9 +104,10 @@ impl Checker {
             | Fact::Healed { .. }
             | Fact::FinalLog(_) => self.judge_partition(fact),
             Fact::FetchAsked { call, session, quorum, replica, position } => {
-                let deleted = self.partition(*quorum).log_start.done;
+                let partition = self.partition(*quorum);
+                let done = (partition.acknowledged, partition.log_start.done);
                 let asked = (*replica, *position);
-                let fetch = self.readers.ask(*session, *quorum, asked, deleted, &mut self.findings);
+                let fetch = self.readers.ask(*session, *quorum, asked, done, &mut self.findings);
                 self.open(*call, Call::Fetch(fetch));
             }
             Fact::FetchAnswered { call, answer } => self.answer_fetch(*call, answer),
@@ -218,8 +219,8 @@ impl Checker {
             return;
         };
         let (partition, findings) = self.partition_and_findings(produce.quorum);
-        if let Some(base_offset) = acknowledged(outcome) {
-            partition.end(&produce, base_offset, findings);
+        if let Some(placed) = acknowledged(outcome) {
+            partition.end(&produce, placed, findings);
             self.liveness.acknowledge(produce.quorum, produce.sent_event);
             self.counts.acknowledged += 1;
         } else if matches!(outcome, ProduceOutcome::Fail) {

@@ -7,7 +7,7 @@ use crate::order::{self, Streams};
 use crate::places::{Places, Witness};
 use crate::sent::{Batch, Sent};
 use crate::violation::{Check, Findings};
-use mq_types::{Offset, QuorumId};
+use mq_types::{Offset, QuorumId, Term};
 
 /// One partition.
 #[derive(Debug, Default)]
@@ -17,10 +17,20 @@ pub(crate) struct Partition {
     streams: Streams,
     pub(crate) log_start: LogStart,
     finals: Finals,
-    /// The end of what is acknowledged, and the event that acknowledged it.
-    acknowledged: (Offset, u32),
+    pub(crate) acknowledged: Acknowledged,
     /// Its topic is being deleted: nothing of it need be kept.
     is_deleted: bool,
+}
+
+/// Everything that is acknowledged by a majority.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Acknowledged {
+    /// Its end.
+    pub(crate) end: Offset,
+    /// The term of the leader that acknowledged the last of it; that leader, and later ones, know of all of it.
+    pub(crate) term: Term,
+    /// The event that acknowledged it.
+    pub(crate) event: u32,
 }
 
 /// A produce that was sent.
@@ -31,22 +41,22 @@ pub(crate) struct Produce {
     batch: Batch,
     stream: Option<StreamId>,
     idempotent: bool,
-    /// The end of what was acknowledged when it was sent.
-    floor: (Offset, u32),
+    /// What was acknowledged when it was sent.
+    floor: Acknowledged,
 }
 
 /// A LATEST that was asked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Latest {
     pub(crate) quorum: QuorumId,
-    /// The end of what was acknowledged when it was asked, and the event that acknowledged it.
-    floor: (Offset, u32),
+    /// What was acknowledged when it was asked.
+    floor: Acknowledged,
 }
 
 impl Partition {
     /// The end of what is acknowledged.
     pub(crate) fn acknowledged_end(&self) -> Offset {
-        self.acknowledged.0
+        self.acknowledged.end
     }
 
     pub(crate) fn delete(&mut self) {
@@ -55,7 +65,7 @@ impl Partition {
 
     /// A client sends a batch.
     pub(crate) fn send(&mut self, sent: &ProduceSent, findings: &mut Findings) -> Option<Produce> {
-        let batch = self.sent.begin(sent, self.acknowledged.0, findings)?;
+        let batch = self.sent.begin(sent, self.acknowledged.end, findings)?;
         if sent.attempt == 0 || sent.attempt > 1 && self.sent.record(batch.first).attempts < 2 {
             let text = format!("call {} is called attempt {}", sent.call.0, sent.attempt);
             findings.add(Check::History, text);
@@ -71,8 +81,14 @@ impl Partition {
     }
 
     /// A client knows what became of it.
-    pub(crate) fn end(&mut self, produce: &Produce, base_offset: Offset, findings: &mut Findings) {
-        let Produce { batch, sent_event, stream, idempotent, floor: (floor, floor_event), .. } = *produce;
+    pub(crate) fn end(
+        &mut self,
+        produce: &Produce,
+        (base_offset, term): (Offset, Term),
+        findings: &mut Findings,
+    ) {
+        let Produce { batch, sent_event, stream, idempotent, floor, .. } = *produce;
+        let Acknowledged { end: floor, event: floor_event, .. } = floor;
         let places = (base_offset.0..).map(Offset).zip(batch.ids());
         for (offset, id) in places {
             self.places.put(offset, id, Witness::Acknowledged, &mut self.sent, findings);
@@ -89,8 +105,8 @@ impl Partition {
             self.streams.acknowledge(stream, sent_event, base_offset, findings);
         }
         let end = base_offset.plus(batch.count);
-        if end > self.acknowledged.0 {
-            self.acknowledged = (end, findings.event);
+        if end > self.acknowledged.end {
+            self.acknowledged = Acknowledged { end, term, event: findings.event };
         }
     }
 
@@ -117,7 +133,7 @@ impl Partition {
 
     /// A client is told where the partition ends.
     pub(crate) fn answer_latest(latest: Latest, answer: Offset, findings: &mut Findings) {
-        let (floor, event) = latest.floor;
+        let Acknowledged { end: floor, event, .. } = latest.floor;
         if answer < floor {
             let text = format!(
                 "LATEST answers {answer}, but everything below {floor} was acknowledged (event {event}) before it \
@@ -148,11 +164,11 @@ impl Partition {
     }
 }
 
-/// What counts as acknowledged: the offset, if a majority has it.
-pub(crate) fn acknowledged(outcome: &ProduceOutcome) -> Option<Offset> {
+/// What counts as acknowledged: the offset and the term, if a majority has it.
+pub(crate) fn acknowledged(outcome: &ProduceOutcome) -> Option<(Offset, Term)> {
     match *outcome {
-        ProduceOutcome::Ok { base_offset, durability: crate::history::Durability::Quorum, .. } => {
-            Some(base_offset)
+        ProduceOutcome::Ok { base_offset, term, durability: crate::history::Durability::Quorum } => {
+            Some((base_offset, term))
         }
         _ => None,
     }

@@ -1,10 +1,11 @@
-//! C6, and what C8 and C10 say about one answer: every reader's position in each partition.
+//! C6, and what C7, C8 and C10 say about one answer: every reader's position in each partition.
 //!
 //! Only leaders answer readers. One of an earlier term may answer with what was true then; one of the same or a later
-//! term knows at least what the reader was told before it asked.
+//! term knows at least what the reader was told, and what any producer was told in that term, before it asked.
 
 use crate::history::{CallId, FetchAnswer, Placed, SessionId};
 use crate::log_start::Deleted;
+use crate::partition::Acknowledged;
 use crate::violation::{Check, Findings};
 use mq_types::{Offset, QuorumId, ReplicaId, Term};
 use std::collections::BTreeMap;
@@ -37,7 +38,8 @@ pub(crate) struct Fetch {
     asked_event: u32,
     /// What the reader knew when it asked.
     told: Told,
-    /// What was certainly deleted when it asked.
+    /// What was certainly stored, and what was certainly deleted, when it asked.
+    acknowledged: Acknowledged,
     deleted: Deleted,
 }
 
@@ -75,7 +77,7 @@ impl Readers {
         session: SessionId,
         quorum: QuorumId,
         (replica, position): (ReplicaId, Offset),
-        deleted: Deleted,
+        (acknowledged, deleted): (Acknowledged, Deleted),
         findings: &mut Findings,
     ) -> Fetch {
         let reader = self.readers.entry((session, quorum)).or_default();
@@ -89,7 +91,8 @@ impl Readers {
             findings.add(Check::C6, text);
         }
         reader.position = Some(position);
-        Fetch { session, quorum, replica, position, asked_event: findings.event, told: reader.told, deleted }
+        let (asked_event, told) = (findings.event, reader.told);
+        Fetch { session, quorum, replica, position, asked_event, told, acknowledged, deleted }
     }
 
     /// A reader goes elsewhere.
@@ -162,6 +165,14 @@ impl Fetch {
             let text =
                 format!("{who}: the log starts at {log_start}, and before at {told_start} (event {event})");
             findings.add(Check::C10, text);
+        }
+        let Acknowledged { end, term: acknowledged_term, event } = self.acknowledged;
+        if term >= acknowledged_term && high_watermark < end {
+            let text = format!(
+                "{who}: the high watermark is {high_watermark} in term {term}; everything below {end} was acknowledged \
+                 in term {acknowledged_term} (event {event}) before it was asked"
+            );
+            findings.add(Check::C7, text);
         }
         let Deleted { log_start: deleted, term: deleted_term, event } = self.deleted;
         if term >= deleted_term && log_start < deleted {

@@ -21,7 +21,8 @@ pub enum Check {
     C5,
     /// A fetch from p returns p, p+1, …; a reader neither skips nor steps back unless it seeks.
     C6,
-    /// What is acknowledged before another record is sent has the lower offset, and LATEST lies above it.
+    /// What is acknowledged before another record is sent has the lower offset; LATEST lies above it, and so does all
+    /// that a leader of its term or a later one shows to who asks from then on.
     C7,
     /// The high watermark never goes back and never exceeds what a majority has durably.
     C8,

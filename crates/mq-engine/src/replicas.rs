@@ -168,11 +168,14 @@ impl Engine {
             let members = image.members(quorum).is_some_and(|members| members.ids().any(|id| id == replica));
             members || image.tombstones.get(&quorum).is_some_and(|gone| gone.contains(&replica))
         };
-        let unopened = self.replicas.values().filter(|replica| replica.was_never_opened());
-        let strangers: Vec<QuorumId> = unopened
-            .filter(|here| here.id().allocation() < next && !is_named(here.quorum(), here.id()))
-            .map(Replica::quorum)
-            .collect();
+        let may_go = |here: &&Replica| {
+            let is_absence_enough =
+                mq_types::planted!("absence_deletes") && here.quorum() != QuorumId::CONTROLLER;
+            is_absence_enough || here.was_never_opened() && here.id().allocation() < next
+        };
+        let is_stranger = |here: &&Replica| may_go(here) && !is_named(here.quorum(), here.id());
+        let strangers: Vec<QuorumId> =
+            self.replicas.values().filter(is_stranger).map(Replica::quorum).collect();
         for quorum in strangers {
             self.touch(quorum).expect("it was found just now").remove(turn);
         }
@@ -284,7 +287,7 @@ impl Engine {
 /// Where a new replica's log begins, and with which members: that of one that was added later knows none, so that it is
 /// sent a start snapshot whatever the leader's log still holds.
 fn first_members(partition: &PartitionInfo, own: &ReplicaInfo) -> (Start, Membership) {
-    if own.is_added {
+    if own.is_added && !mq_types::planted!("newcomer_begins_as_a_founder") {
         return (Start::EMPTY, Membership::default());
     }
     (Start::BOOTSTRAP, first_membership(partition.replica_ids()))

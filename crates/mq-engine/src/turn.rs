@@ -98,8 +98,8 @@ impl Turn {
     /// All that is to be done, in order.
     pub(crate) fn into_effects(self) -> Vec<Effect> {
         let mut effects = self.effects;
-        if mq_types::planted!("reply_before_persist_and_publish") {
-            effects.splice(0..0, self.replies);
+        if mq_types::planted!("reply_before_publish") {
+            effects.extend(self.replies);
             effects.extend(self.images.into_iter().chain(self.published).chain(self.notices));
             return effects;
         }

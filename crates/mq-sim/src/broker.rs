@@ -6,19 +6,19 @@
 use crate::ask::{Answer, Ask};
 use crate::disk::BrokerDisk;
 use crate::fetch::Then;
-use crate::queue::{At, CallId, Event, Life, Wanted};
+use crate::queue::{At, CallId, Event, Life};
 use crate::random::Random;
 use crate::shard::{Done, Shard};
 use crate::sometimes;
 use crate::stage::{Out, Stage};
 use crate::swarm::Swarm;
-use crate::tell;
 use crate::time::Clock;
+use crate::turn::Halt;
 use mq_engine::api::{Acks, Outcome, Produce, Reply, Request};
 use mq_engine::controller::{BrokerInfo, Command, Image};
-use mq_engine::{Effect, Engine, Input, RequestId, View, controller};
+use mq_engine::{Engine, Input, RequestId, View, controller};
 use mq_log::{MemDisk, OpenError, PersistError, Reader, Scrubber};
-use mq_types::persist::{Standing};
+use mq_types::persist::Standing;
 use mq_types::{BrokerId, DirectoryId, Message, QuorumId, ShardId, Term};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,11 +51,13 @@ pub(crate) struct Broker {
     pub(crate) paused: u32,
     /// What is due when it runs again, or when its disk does.
     pub(crate) deferred: Vec<Event>,
-    /// The process ends after carrying out so many more effects.
-    pub(crate) effects_left: Option<u64>,
+    /// What happens after carrying out so many more effects.
+    pub(crate) halt: Option<(u64, Halt)>,
+    /// The process ends within the next round of its disk that both appends to a log and changes its record.
+    pub(crate) stops_at_record: bool,
     pub(crate) has_lost_disk: bool,
     /// It is to found the cluster, which is not there yet.
-    founds: bool,
+    pub(crate) founds: bool,
 }
 
 /// A running process.
@@ -91,7 +93,8 @@ impl Broker {
             process: None,
             paused: 0,
             deferred: Vec::new(),
-            effects_left: None,
+            halt: None,
+            stops_at_record: false,
             has_lost_disk: false,
             founds: at == 0,
         }
@@ -166,7 +169,7 @@ impl Broker {
         }
         self.disk.crash(is_machine);
         self.life += 1;
-        (self.paused, self.effects_left) = (0, None);
+        (self.paused, self.halt, self.stops_at_record) = (0, None, false);
         self.deferred.clear();
         if self.swarm.reshards && self.random.one_in(2) {
             self.shards = 3 - self.shards;
@@ -229,7 +232,7 @@ impl Broker {
 
     /// Whether the process does not get to what is due now; it is kept then.
     pub(crate) fn defers(&mut self, event: Event) -> Option<Event> {
-        let needs_disk = !matches!(event, Event::Tick { .. } | Event::Turn { .. });
+        let needs_disk = !matches!(event, Event::Tick { .. } | Event::Turn { .. } | Event::GoOn { .. });
         if self.paused > 0 || (needs_disk && self.disk.hung > 0) {
             self.deferred.push(event);
             return None;
@@ -301,73 +304,7 @@ impl Broker {
         Ok(())
     }
 
-    /// All that waits for the shard is one turn of its engine.
-    pub(crate) fn turn(&mut self, shard: usize, stage: &mut Stage) -> Result<(), End> {
-        let now = self.clock.read(stage.now_us());
-        let Some(process) = &mut self.process else { return Ok(()) };
-        let running = &mut process.shards[shard];
-        (running.turn_is_due, running.has_tick) = (false, false);
-        let mut inputs = std::mem::take(&mut running.done);
-        inputs.append(&mut running.inputs);
-        let effects = running.engine.turn(now, inputs);
-        for effect in effects {
-            if let Some(left) = &mut self.effects_left {
-                if *left == 0 {
-                    return Err(End::Stopped);
-                }
-                *left -= 1;
-            }
-            self.carry_out(shard, effect, stage);
-        }
-        self.begin_round(shard, stage);
-        Ok(())
-    }
-
-    fn carry_out(&mut self, shard: usize, effect: Effect, stage: &mut Stage) {
-        let at = self.at;
-        stage.step(&tell::effect_numbers(at, &effect), || tell::effect(at, &effect));
-        let Some(process) = &mut self.process else { return };
-        match effect {
-            Effect::Persist { number, write } => {
-                stage.record.written(stage.queue.now_us(), &write);
-                process.shards[shard].backlog.push(number, write);
-            }
-            Effect::Send(message) => {
-                crate::events::mark_sent(&message, &process.views);
-                stage.record.sent(stage.queue.now_us(), &message);
-                stage.out.push(Out::Peer(Box::new(message)));
-            }
-            Effect::Read { quorum, replica, read, from, until, size_bytes_max } => {
-                let wanted = Box::new(Wanted { quorum, replica, read, from, until, size_bytes_max });
-                let event = Event::Entries { at, life: self.life, shard, wanted };
-                stage.queue.after(self.disk.read_us(), event);
-            }
-            Effect::Publish { quorum, view } => {
-                stage.record.published(stage.queue.now_us(), quorum, &view);
-                if process.views.get(&quorum).is_some_and(|old| old.log_start < view.log_start) {
-                    sometimes!("the log start moved");
-                }
-                process.views.insert(quorum, view);
-            }
-            Effect::Reply { id, outcome } => self.reply(shard, id, outcome, stage),
-            Effect::Image(image) => {
-                self.founds &= image.cluster_id.is_empty();
-                process.image = Arc::clone(&image);
-                for other in 1..process.shards.len() {
-                    self.give(other, Input::Image(Arc::clone(&image)), stage);
-                }
-            }
-            Effect::Command(command) => stage.out.push(Out::Command(Box::new(command))),
-            Effect::Join(info) => stage.out.push(Out::Join(Box::new(info))),
-            Effect::Closed { quorum } => {
-                process.views.remove(&quorum);
-                process.readers.remove(&quorum);
-            }
-            Effect::Event(event) => crate::events::mark(&event, &process.views),
-        }
-    }
-
-    fn begin_round(&mut self, shard: usize, stage: &mut Stage) {
+    pub(crate) fn begin_round(&mut self, shard: usize, stage: &mut Stage) {
         let Some(process) = &mut self.process else { return };
         let segment_bytes = self.disk.segment_bytes();
         if process.shards[shard].begin_round(segment_bytes) {
@@ -379,6 +316,11 @@ impl Broker {
     /// The disk has carried out a round.
     pub(crate) fn end_round(&mut self, shard: usize, stage: &mut Stage) -> Result<(), End> {
         let Some(process) = &mut self.process else { return Ok(()) };
+        if self.stops_at_record && process.shards[shard].writes_log_and_record() {
+            self.stops_at_record = false;
+            let moment = self.disk.crash_moment();
+            self.disk.plan_stop(moment);
+        }
         let done = process.shards[shard].end_round(stage.queue.now_us(), &self.disk, &mut stage.record);
         let done = done.map_err(|error| self.ended_by_write(&error))?;
         let Some(process) = &mut self.process else { return Ok(()) };
@@ -468,7 +410,7 @@ impl Broker {
         self.give(shard, Input::Request { id, request }, stage);
     }
 
-    fn reply(&mut self, shard: usize, id: RequestId, outcome: Outcome, stage: &mut Stage) {
+    pub(crate) fn reply(&mut self, shard: usize, id: RequestId, outcome: Outcome, stage: &mut Stage) {
         let Some(process) = &mut self.process else { return };
         let waiter = process.open.remove(&(shard, id));
         let (call, then) = waiter.unwrap_or_else(|| panic!("{id:?} was answered twice or never asked"));

@@ -9,6 +9,7 @@ use crate::random::Random;
 use crate::sometimes;
 use crate::stage::Stage;
 use crate::swarm::{Scenario, Swarm};
+use crate::turn::Halt;
 use crate::whole;
 use std::collections::BTreeMap;
 
@@ -25,8 +26,12 @@ pub enum FaultKind {
     CrashLoop,
     /// A process ends at an operation of its disk.
     StopAtOperation,
+    /// A process ends while its disk appends to a log and puts on record what that replica is, the one after the other.
+    StopAtRecord,
     /// A process ends between two effects of a turn.
     StopAtEffect,
+    /// A thread does not run for a while, from between two effects of a turn on; the others of its process do.
+    PauseAtEffect,
     /// A process does not run for a while.
     Pause,
     /// A write or a sync fails.
@@ -63,13 +68,15 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [FaultKind; 22] = [
+    pub const ALL: [FaultKind; 24] = [
         FaultKind::Crash,
         FaultKind::PowerCut,
         FaultKind::PowerCutOfAll,
         FaultKind::CrashLoop,
         FaultKind::StopAtOperation,
+        FaultKind::StopAtRecord,
         FaultKind::StopAtEffect,
+        FaultKind::PauseAtEffect,
         FaultKind::Pause,
         FaultKind::DiskError,
         FaultKind::DiskFull,
@@ -112,10 +119,13 @@ impl FaultKind {
             FaultKind::PowerCutOfAll | FaultKind::CrashLoop => 25,
             FaultKind::DiskError | FaultKind::DiskFull | FaultKind::DiskHung | FaultKind::DiskLost => 10,
             FaultKind::Bridge | FaultKind::Isolate | FaultKind::Flap => 8,
-            FaultKind::Crash | FaultKind::PowerCut | FaultKind::StopAtOperation | FaultKind::StopAtEffect => {
-                6
-            }
-            FaultKind::Pause
+            FaultKind::Crash
+            | FaultKind::PowerCut
+            | FaultKind::StopAtOperation
+            | FaultKind::StopAtRecord
+            | FaultKind::StopAtEffect => 6,
+            FaultKind::PauseAtEffect
+            | FaultKind::Pause
             | FaultKind::CutPair
             | FaultKind::CutOneWay
             | FaultKind::BitFlip
@@ -208,17 +218,20 @@ impl Faults {
             return Vec::new();
         }
         let mut random = self.random.remove(&kind).expect("there is a stream for every kind");
-        stage.queue.after(1 + random.below(2 * self.means_us[&kind]), Event::Fault { kind });
-        let at = random.below(brokers.len() as u64) as At;
-        let is_possible = match kind {
-            FaultKind::DiskLost => whole::can_lose(at, brokers, &stage.record),
-            FaultKind::BitFlip => flip_bits(at, brokers, &mut random, stage),
-            _ => true,
-        };
-        if !is_possible {
+        let mut next_us = 1 + random.below(2 * self.means_us[&kind]);
+        let mut at = Some(random.below(brokers.len() as u64) as At);
+        if kind == FaultKind::DiskLost {
+            at = at.and_then(|at| stage.copies.disk_to_lose(at, brokers, &stage.record, &mut random));
+            next_us = stage.copies.looks_again_us().unwrap_or(next_us);
+        }
+        if kind == FaultKind::BitFlip {
+            at = at.filter(|at| flip_bits(*at, brokers, &mut random, stage));
+        }
+        stage.queue.after(next_us, Event::Fault { kind });
+        let Some(at) = at else {
             self.random.insert(kind, random);
             return Vec::new();
-        }
+        };
         *stage.tally.faults.entry(kind).or_default() += 1;
         let kills = match kind {
             FaultKind::Crash
@@ -236,7 +249,11 @@ impl Faults {
                 brokers[at].disk.plan_read_errors_at_start(reads_ahead - 1, count);
                 self.kill(FaultKind::Crash, at, brokers.len(), &mut random, stage)
             }
-            FaultKind::StopAtOperation | FaultKind::StopAtEffect | FaultKind::Pause => {
+            FaultKind::StopAtOperation
+            | FaultKind::StopAtRecord
+            | FaultKind::StopAtEffect
+            | FaultKind::PauseAtEffect
+            | FaultKind::Pause => {
                 self.process(kind, &mut brokers[at], &mut random, stage);
                 Vec::new()
             }
@@ -293,7 +310,12 @@ impl Faults {
         }
         match kind {
             FaultKind::StopAtOperation => broker.disk.plan_stop(random.scaled(1..=200)),
-            FaultKind::StopAtEffect => broker.effects_left = Some(random.scaled(1..=400)),
+            FaultKind::StopAtRecord => broker.stops_at_record = true,
+            FaultKind::StopAtEffect => broker.plan_halt(random.scaled(1..=400), Halt::ForEver),
+            FaultKind::PauseAtEffect => {
+                let halt = Halt::Us(random.scaled(1_000..=2_000_000));
+                broker.plan_halt(random.scaled(1..=400), halt);
+            }
             _ => {
                 broker.paused += 1;
                 let ending = Ending::Resume(broker.at, broker.life);
@@ -427,9 +449,11 @@ impl Faults {
         network.heal();
         for broker in brokers {
             broker.disk.mend();
-            (broker.paused, broker.effects_left) = (0, None);
+            broker.paused = 0;
             broker.clock.set_right(stage.now_us());
             broker.resume(stage);
+            broker.stops_at_record = false;
+            broker.end_halts(stage);
         }
     }
 }
@@ -443,6 +467,7 @@ fn flip_bits(at: At, brokers: &mut [Broker], random: &mut Random, stage: &mut St
     let (quorum, replica) = *random.pick(&may);
     let has_flipped = brokers[at].disk.flip_bits((quorum, replica), random);
     if has_flipped {
+        stage.copies.rot(quorum);
         let numbers = [102, at as u64, quorum.0, replica.0];
         stage.step(&numbers, || format!("b{}: bits of q{quorum} flip", at + 1));
     }

@@ -13,6 +13,7 @@ mod ask;
 mod backlog;
 mod broker;
 mod clients;
+mod copies;
 mod disk;
 mod events;
 mod faults;
@@ -38,6 +39,7 @@ mod tally;
 mod tell;
 mod time;
 mod transcript;
+mod turn;
 mod whole;
 mod world;
 

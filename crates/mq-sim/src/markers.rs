@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 
 /// Every marker. A long run should hit each of them.
-pub const ALL: [&str; 41] = [
+pub const ALL: [&str; 43] = [
     "a broker crashed while a round was on its disk",
     "a broker crashed while it recovered",
     "a client's request met a broker that was down",
@@ -17,6 +17,7 @@ pub const ALL: [&str; 41] = [
     "a damaged replica led because nobody else could",
     "a deleted topic was restored",
     "a disk failed a write or a sync",
+    "a disk was lost while replicas moved",
     "a disk was full while a write was due",
     "a fetch read a replica that does not lead",
     "a flipped bit was found by a read",
@@ -38,6 +39,7 @@ pub const ALL: [&str; 41] = [
     "a retry was acknowledged",
     "a round of the disk merged several writes",
     "a segment was rolled",
+    "a thread was held up between two effects",
     "a topic was created while faults were on",
     "a write waited for room on a full disk",
     "all brokers were down",

@@ -27,6 +27,8 @@ pub(crate) enum Event {
     Tick { at: At, life: Life },
     /// A shard takes all that waits for it.
     Turn { at: At, life: Life, shard: usize },
+    /// A shard's thread runs again, in the middle of a turn.
+    GoOn { at: At, life: Life, shard: usize },
     /// A shard's round has been carried out by the disk.
     Round { at: At, life: Life, shard: usize },
     /// Entries that a shard's engine asked for come from the disk.

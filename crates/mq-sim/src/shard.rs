@@ -6,11 +6,11 @@ use crate::backlog::{Backlog, Numbered};
 use crate::disk::BrokerDisk;
 use crate::record::Record;
 use crate::sometimes;
-use mq_engine::{Engine, Input};
+use mq_engine::{Effect, Engine, Input};
 use mq_log::{MemDisk, PersistError, RoundReport, ShardStore};
 use mq_types::QuorumId;
 use mq_types::persist::LogStatus;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// A full disk is tried again, and a quiet log noted, after so long.
 const QUIET_US: u64 = 1_000_000;
@@ -25,6 +25,8 @@ pub(crate) struct Shard {
     /// A tick is among the inputs: those that were missed are not made up for.
     pub(crate) has_tick: bool,
     pub(crate) backlog: Backlog,
+    /// What is left of a turn whose thread is held up. Nothing else begins before that is done.
+    pub(crate) halted: Option<VecDeque<Effect>>,
     /// What the disk is at work on.
     pub(crate) round: Option<Vec<Numbered>>,
     pub(crate) turn_is_due: bool,
@@ -53,6 +55,7 @@ impl Shard {
             done: Vec::new(),
             has_tick: false,
             backlog: Backlog::default(),
+            halted: None,
             round: None,
             turn_is_due: false,
             has_room: true,
@@ -70,7 +73,7 @@ impl Shard {
 
     /// Takes what is to be written next to the disk. False: there is nothing, or the disk is at work.
     pub(crate) fn begin_round(&mut self, segment_bytes: u64) -> bool {
-        if self.round.is_some() || self.backlog.is_empty() {
+        if self.round.is_some() || self.halted.is_some() || self.backlog.is_empty() {
             return false;
         }
         let mut round = self.backlog.next_round();
@@ -88,6 +91,14 @@ impl Shard {
         }
         self.round = Some(round);
         true
+    }
+
+    /// Whether the round both appends to a log and changes what is on record of that replica.
+    pub(crate) fn writes_log_and_record(&self) -> bool {
+        self.round.iter().flatten().map(|part| &part.write).any(|write| {
+            let has_record = write.membership.is_some() || write.trim.is_some() || write.vote.is_some();
+            has_record && !write.entries.is_empty()
+        })
     }
 
     /// The disk has carried out the round. If it has no room for all of it, each quorum's part on its own.

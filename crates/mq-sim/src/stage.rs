@@ -1,6 +1,7 @@
 //! What every part of a run works with: the queue, what is recorded, and what leaves a broker.
 
 use crate::ask::Answer;
+use crate::copies::Copies;
 use crate::queue::{At, CallId, Life, Queue};
 use crate::record::Record;
 use crate::tally::Tally;
@@ -29,6 +30,7 @@ pub(crate) struct Stage {
     pub(crate) queue: Queue,
     pub(crate) transcript: Transcript,
     pub(crate) record: Record,
+    pub(crate) copies: Copies,
     pub(crate) tally: Tally,
     /// What has left a broker in this step.
     pub(crate) out: Vec<Out>,

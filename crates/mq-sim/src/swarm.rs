@@ -77,8 +77,8 @@ pub struct Swarm {
     pub(crate) brokers: usize,
     /// Replicas are moved from broker to broker.
     pub(crate) moves: bool,
-    /// A partition is moved to so many brokers at least.
-    pub(crate) replicas_min: u64,
+    /// So many replicas of a partition are wanted at least.
+    pub(crate) copies_min: u64,
     pub(crate) partitions: u32,
     /// How long faults last, in microseconds.
     pub(crate) safety_us: u64,
@@ -114,6 +114,7 @@ impl Swarm {
         // A stream of its own: the rest of a run is what it would be without.
         let mut members = Random::new(seed, "members");
         let (has_more, moves) = (members.one_in(2), members.one_in(2));
+        let copies_min = if members.one_in(2) { 3 } else { 1 };
         let brokers = if has_more { members.between(4..=5) as usize } else { 3 };
         let trims = !random.one_in(4);
         let rot = draw_faults(&mut Random::new(seed, "rot"), scenario, is_of_reads);
@@ -122,7 +123,7 @@ impl Swarm {
             brokers,
             moves,
             // Where bits flip, the last good copy of something must not be moved away from.
-            replicas_min: if rot.contains_key(&FaultKind::BitFlip) { 3 } else { 1 },
+            copies_min: if rot.contains_key(&FaultKind::BitFlip) { 3 } else { copies_min },
             partitions: random.between(2..=5) as u32,
             safety_us: random.between(40..=100) * 1_000_000,
             shards: (0..brokers).map(|_| random.between(1..=2) as u16).collect(),
@@ -186,7 +187,7 @@ fn draw_load(random: &mut Random) -> LoadOptions {
     LoadOptions {
         producers: producers as usize,
         window: random.scaled(1..=16) as usize,
-        pause_us_max: producers * random.between(12_000..=20_000),
+        pause_us_max: producers * random.between(10_000..=17_000),
         records_max: random.scaled(1..=8),
         value_bytes_max: random.scaled(40..=2_000),
         attempts_max: random.between(1..=4) as u32,

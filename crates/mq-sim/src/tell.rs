@@ -105,6 +105,7 @@ pub(crate) fn event_numbers(event: &Event) -> [u64; 4] {
         Event::Start { at, life } => [1, *at as u64, *life, 0],
         Event::Tick { at, life } => [2, *at as u64, *life, 0],
         Event::Turn { at, shard, .. } => [3, *at as u64, *shard as u64, 0],
+        Event::GoOn { at, shard, .. } => [21, *at as u64, *shard as u64, 0],
         Event::Round { at, shard, .. } => [4, *at as u64, *shard as u64, 0],
         Event::Entries { at, wanted, .. } => [5, *at as u64, wanted.from.0, wanted.until.0],
         Event::Trash { at, .. } => [6, *at as u64, 0, 0],
@@ -130,6 +131,7 @@ pub(crate) fn event(event: &Event) -> String {
     match event {
         Event::Peer { at, message, .. } => format!("b{} gets {}", at + 1, self::message(message)),
         Event::Turn { at, shard, .. } => format!("b{} turn of shard {shard}", at + 1),
+        Event::GoOn { at, shard, .. } => format!("b{} goes on with the turn of shard {shard}", at + 1),
         Event::Tick { at, .. } => format!("b{} tick", at + 1),
         Event::Round { at, shard, .. } => format!("b{} round of shard {shard} done", at + 1),
         other => {

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// So many voters bear the loss of one.
-const VOTERS_THAT_BEAR_A_LOSS: usize = 3;
+pub(crate) const VOTERS_THAT_BEAR_A_LOSS: usize = 3;
 
 /// A cluster in which nothing is on its way from one set of members to another: its newest metadata.
 ///
@@ -75,7 +75,7 @@ pub(crate) fn has_rot(brokers: &[Broker], quorum: QuorumId, replica: ReplicaId) 
 }
 
 /// Every quorum, its members and those of them that vote.
-fn quorums(image: &Image) -> impl Iterator<Item = (QuorumId, &Members, BTreeSet<ReplicaId>)> {
+pub(crate) fn quorums(image: &Image) -> impl Iterator<Item = (QuorumId, &Members, BTreeSet<ReplicaId>)> {
     let partitions = image.topics.values().flat_map(|topic| &topic.partitions).map(|partition| {
         let members = &partition.members;
         (partition.quorum, members, members.replicas.iter().map(|info| info.replica).collect())
@@ -83,7 +83,8 @@ fn quorums(image: &Image) -> impl Iterator<Item = (QuorumId, &Members, BTreeSet<
     partitions.chain([(QuorumId::CONTROLLER, &image.controller, image.controller_voters())])
 }
 
-fn check(
+/// Whether one quorum has all that is wanted.
+pub(crate) fn check(
     brokers: &[Broker],
     record: &Record,
     quorum: QuorumId,

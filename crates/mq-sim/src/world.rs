@@ -4,6 +4,7 @@
 
 use crate::broker::{Broker, End, broker_id};
 use crate::clients::{Clients, Line};
+use crate::copies::Copies;
 use crate::faults::{Faults, Kill};
 use crate::network::Network;
 use crate::queue::{At, Event, Queue};
@@ -41,6 +42,7 @@ impl World {
             queue: Queue::default(),
             transcript: Transcript::new(keep),
             record: Record::new(prints),
+            copies: Copies::new(swarm.moves),
             tally: Tally { seeds: 1, ..Tally::default() },
             out: Vec::new(),
         };
@@ -153,6 +155,7 @@ impl World {
             Event::Start { at, life }
             | Event::Tick { at, life }
             | Event::Turn { at, life, .. }
+            | Event::GoOn { at, life, .. }
             | Event::Round { at, life, .. }
             | Event::Entries { at, life, .. }
             | Event::Trash { at, life }
@@ -169,6 +172,7 @@ impl World {
             Event::Start { .. } => broker.start(stage),
             Event::Tick { .. } => broker.tick(stage),
             Event::Turn { shard, .. } => broker.turn(shard, stage),
+            Event::GoOn { shard, .. } => broker.go_on(shard, stage),
             Event::Round { shard, .. } => broker.end_round(shard, stage),
             Event::Trash { .. } => broker.empty_trash(),
             Event::Entries { shard, wanted, .. } => broker.entries(shard, &wanted, stage),
@@ -213,6 +217,7 @@ impl World {
         broker.crash(is_machine);
         if loses_disk {
             broker.lose_disk();
+            self.stage.copies.lose();
             self.stage.record.disk_lost(self.stage.queue.now_us(), broker_id(at));
         }
         self.stage.queue.after(down_us, Event::Start { at, life: broker.life });

@@ -127,8 +127,8 @@ fn c8_legal_a_restarted_replica_knows_less() {
 #[test]
 fn c8_legal_a_leader_of_an_earlier_term_knows_less() {
     let mut story = Story::new();
-    let a = story.produce(1, 2, 0);
     story.term = 3;
+    let a = story.produce(1, 2, 0);
     story.read(1, 0, &[&a], 2);
     story.term = 2;
     story.read(1, 2, &[], 1);

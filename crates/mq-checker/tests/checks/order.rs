@@ -230,6 +230,37 @@ fn c7_a_retry_without_idempotence_is_given_the_offset_of_the_first_attempt() {
 }
 
 #[test]
+fn c7_the_leader_that_acknowledged_shows_less_to_who_asks_later() {
+    let mut story = Story::new();
+    let a = story.produce(1, 2, 0);
+    story.read(1, 0, &[&part(&a, 0..1)], 1);
+    story.end(0, &[&a]);
+    story.breaks(C7, "everything below 2 was acknowledged in term 2");
+}
+
+#[test]
+fn c7_a_later_leader_shows_less_to_who_asks_later() {
+    let mut story = Story::new();
+    let a = story.produce(1, 1, 0);
+    story.term = 3;
+    let call = story.ask(1, 1);
+    story.answer_out_of_range(call, 0);
+    story.end(0, &[&a]);
+    story.breaks(C7, "the high watermark is 0 in term 3");
+}
+
+#[test]
+fn c7_legal_a_fetch_overlaps_an_acknowledgement() {
+    let mut story = Story::new();
+    let a = story.send(1, 1);
+    let call = story.ask(1, 0);
+    story.ok(&a, 0);
+    story.answer(call, 0, &[], 0);
+    story.end(0, &[&a]);
+    story.is_legal();
+}
+
+#[test]
 fn c7_legal_two_that_overlap_have_any_order() {
     let mut story = Story::new();
     let (a, b) = (story.send(1, 1), story.send(2, 1));

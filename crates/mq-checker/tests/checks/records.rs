@@ -354,7 +354,7 @@ fn c9_legal_retention_took_what_was_read() {
 fn c9_legal_a_reader_saw_only_the_beginning() {
     let mut story = Story::new();
     let (a, b) = (story.produce(1, 2, 0), story.produce(1, 1, 2));
-    story.read(1, 0, &[&part(&a, 0..1)], 2);
+    story.read(1, 0, &[&part(&a, 0..1)], 3);
     story.end(0, &[&a, &b]);
     story.is_legal();
 }

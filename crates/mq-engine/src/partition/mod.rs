@@ -239,7 +239,11 @@ impl Partition {
             self.answer(ticket, here, turn);
         }
         let leads = here.role.role == mq_raft::Role::Leader;
-        for ticket in self.tickets.abandoned(leads.then_some(here.role.term)) {
+        let abandoned = match mq_types::planted!("ticket_without_term") {
+            true => Vec::new(),
+            false => self.tickets.abandoned(leads.then_some(here.role.term)),
+        };
+        for ticket in abandoned {
             if mq_types::planted!("unknown_outcome_called_failure") {
                 turn.reply(ticket.id, Err(turn.not_leader(here.role)));
                 continue;

@@ -76,9 +76,6 @@ impl Outlook<'_> {
     }
 
     fn has_caught_up(&self, replica: ReplicaId) -> bool {
-        if mq_types::planted!("learner_votes_at_once") {
-            return true;
-        }
         let near = |peer: &Peer| peer.matched.0.saturating_add(CAUGHT_UP_ENTRIES) >= self.commit.0;
         self.peers.iter().any(|peer| peer.replica == replica && peer.is_active && near(peer))
     }
@@ -231,7 +228,9 @@ impl Replica {
             return None;
         }
         let membership = member.membership();
-        let is_member = |id: &ReplicaId| is_member(membership, *id);
+        let is_member = |id: &ReplicaId| {
+            is_member(membership, *id) && !mq_types::planted!("leaver_removed_while_it_votes")
+        };
         let left: Vec<ReplicaId> =
             self.wanted.members.leaving.iter().map(|info| info.replica).filter(|id| !is_member(id)).collect();
         (!left.is_empty()).then_some(Command::MembersLeft { quorum: self.quorum, replicas: left })

@@ -97,7 +97,7 @@ impl Clients {
         let Some(known) = self.metadata.partitions.get(&quorum) else { return };
         let (topic, partition) = (known.name.clone(), known.id);
         let mut brokers: Vec<BrokerId> = Vec::new();
-        let count = self.random.between(self.swarm.replicas_min..=self.swarm.brokers.min(4) as u64) as usize;
+        let count = self.random.between(self.swarm.copies_min..=self.swarm.brokers.min(4) as u64) as usize;
         while brokers.len() < count {
             let broker = BrokerId(self.random.below(self.swarm.brokers as u64) as u32 + 1);
             if !brokers.contains(&broker) {

@@ -16,7 +16,7 @@ const PAUSE_US: u64 = 10_000;
 const IDLE_US: u64 = 60_000;
 /// One fetch in so many is of an earlier position, or asks where the partition ends.
 const SEEK_EVERY: u64 = 200;
-const LATEST_EVERY: u64 = 20;
+const LATEST_EVERY: u64 = 10;
 /// How far a consumer goes back at most, in records.
 const BACK_RECORDS_MAX: u64 = 200;
 
@@ -107,9 +107,11 @@ impl Clients {
         line.stage.record.fact(line.stage.queue.now_us(), fact);
     }
 
+    /// Asks where the partition ends; half of the time somebody who may have led long ago, and may not know better.
     fn ask_latest(&mut self, quorum: QuorumId, line: &mut Line<'_>) {
-        let at = self.leader(quorum);
-        let call = self.ask(at, Ask::Latest { quorum }, Purpose::Latest { quorum }, line);
+        let is_hinted = self.random.one_in(2);
+        let at = if is_hinted { self.leader(quorum) } else { self.replica_of(quorum) };
+        let call = self.ask(at, Ask::Latest { quorum }, Purpose::Latest { quorum, is_hinted }, line);
         let fact = Fact::LatestAsked { call: history_id(call), quorum };
         line.stage.record.fact(line.stage.queue.now_us(), fact);
     }

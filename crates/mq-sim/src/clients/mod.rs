@@ -37,8 +37,14 @@ struct Call {
 enum Purpose {
     Produce(Attempt),
     Fetch(Fetching),
-    Latest { quorum: QuorumId },
-    Delete { quorum: QuorumId },
+    /// `is_hinted`: it went to whoever is believed to lead, so that the answer tells something about that.
+    Latest {
+        quorum: QuorumId,
+        is_hinted: bool,
+    },
+    Delete {
+        quorum: QuorumId,
+    },
     Controller(Order),
 }
 
@@ -174,8 +180,8 @@ impl Clients {
                 self.metadata.hint(fetching.quorum, hint.filter(|_| !fetching.from_any));
                 self.fetch_answered(call, fetching, answer, stage);
             }
-            Purpose::Latest { quorum } => {
-                self.metadata.hint(quorum, hint);
+            Purpose::Latest { quorum, is_hinted } => {
+                self.metadata.hint(quorum, hint.filter(|_| is_hinted));
                 if let Answer::Engine(Ok(Reply::ReadIndex { high_watermark, .. })) = answer {
                     let fact = Fact::LatestAnswered { call: history_id(call), latest: high_watermark };
                     stage.record.fact(stage.queue.now_us(), fact);
@@ -211,9 +217,10 @@ impl Clients {
                 self.metadata.hint(fetching.quorum, Some(None));
                 self.fetch_lost(call, &fetching, stage);
             }
-            Purpose::Latest { quorum } | Purpose::Delete { quorum } => {
+            Purpose::Latest { quorum, is_hinted: true } | Purpose::Delete { quorum } => {
                 self.metadata.hint(quorum, Some(None));
             }
+            Purpose::Latest { is_hinted: false, .. } => {}
             Purpose::Controller(order) => {
                 self.metadata.controller = None;
                 self.admin.unknown(order);
