@@ -187,7 +187,7 @@ fn draw_load(random: &mut Random) -> LoadOptions {
     LoadOptions {
         producers: producers as usize,
         window: random.scaled(1..=16) as usize,
-        pause_us_max: producers * random.between(10_000..=17_000),
+        pause_us_max: producers * random.between(11_500..=19_000),
         records_max: random.scaled(1..=8),
         value_bytes_max: random.scaled(40..=2_000),
         attempts_max: random.between(1..=4) as u32,
