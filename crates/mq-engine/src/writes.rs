@@ -6,9 +6,7 @@
 use crate::segments::Appended;
 use crate::{Effect, WriteNumber};
 use mq_raft::{Persist, SendAfterPersist};
-use mq_types::persist::{
-    LostReason, Membership, ReplicaWrite, Snapshot, Standing, StartSnapshot, Trim,
-};
+use mq_types::persist::{LostReason, Membership, ReplicaWrite, Snapshot, Standing, StartSnapshot, Trim};
 use mq_types::{Index, Message, QuorumId, ReplicaId};
 use std::collections::VecDeque;
 

@@ -18,7 +18,7 @@ use mq_engine::api::{Acks, Outcome, Produce, Reply, Request};
 use mq_engine::controller::{BrokerInfo, Command, Image};
 use mq_engine::{Effect, Engine, Input, RequestId, View, controller};
 use mq_log::{MemDisk, OpenError, PersistError, Reader, Scrubber};
-use mq_types::persist::{Standing};
+use mq_types::persist::Standing;
 use mq_types::{BrokerId, DirectoryId, Message, QuorumId, ShardId, Term};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -311,6 +311,9 @@ impl Broker {
         inputs.append(&mut running.inputs);
         let effects = running.engine.turn(now, inputs);
         for effect in effects {
+            if let Some(what) = crate::events::broken(&effect, self.has_lost_disk) {
+                return Err(End::Broken(what));
+            }
             if let Some(left) = &mut self.effects_left {
                 if *left == 0 {
                     return Err(End::Stopped);

@@ -42,7 +42,8 @@ impl Broker {
         stage: &mut Stage,
     ) -> Result<(), End> {
         if !self.disk.rot.explains(place) {
-            let what = format!("replica {replica} of quorum {quorum}, no bit of which has flipped there: {place}");
+            let what =
+                format!("replica {replica} of quorum {quorum}, no bit of which has flipped there: {place}");
             return Err(End::Broken(what));
         }
         let shard = usize::from(quorum.shard(self.shards).0);
@@ -73,7 +74,9 @@ impl Broker {
             let behind = before.map_or(Bound::Unbounded, Bound::Excluded);
             readers.range((behind, Bound::Unbounded)).next().map(|(quorum, _)| *quorum)
         };
-        let ScrubStep::Read { quorum, from, bytes_max } = scrubber.next(now_ms, log_after) else { return Ok(()) };
+        let ScrubStep::Read { quorum, from, bytes_max } = scrubber.next(now_ms, log_after) else {
+            return Ok(());
+        };
         let reader = readers.get(&quorum);
         // What cannot be read is left out, until the next pass.
         let scrubbed = reader.and_then(|reader| reader.scrub(from, bytes_max).ok());

@@ -77,7 +77,8 @@ impl Rot {
             .collect();
         segments.sort_unstable();
         let Some((newest, _)) = segments.last().cloned() else { return 0 };
-        let at = if random.one_in(2) { segments.len() - 1 } else { random.below(segments.len() as u64) as usize };
+        let at =
+            if random.one_in(2) { segments.len() - 1 } else { random.below(segments.len() as u64) as usize };
         let (number, file) = segments.swap_remove(at);
         let frames = certain(frames(&self.as_written(disk, &file)), number == newest);
         if frames.is_empty() {

@@ -140,6 +140,15 @@ impl Image {
         self.partition(quorum).map(|(_, partition)| &partition.members)
     }
 
+    /// Whether this replica of the quorum was wanted once and never will be again: the image does not name it, although it
+    /// knows of ids that its broker got later.
+    pub fn has_dropped(&self, quorum: QuorumId, replica: ReplicaId) -> bool {
+        let next = self.next_allocation.get(&replica.broker()).copied().unwrap_or_default();
+        let is_named = |members: &Members| members.ids().any(|id| id == replica);
+        let members = self.members(quorum).filter(|members| !members.replicas.is_empty());
+        replica.allocation() < next && members.is_some_and(|members| !is_named(members))
+    }
+
     /// Those of the controller's replicas that should vote: an odd number of the sound ones, at most five, since one
     /// more voter than an odd number makes nothing safer.
     pub fn controller_voters(&self) -> BTreeSet<ReplicaId> {

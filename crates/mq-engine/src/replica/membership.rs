@@ -15,6 +15,7 @@ use mq_raft::{MembershipTarget, Peer};
 use mq_types::persist::Membership;
 use mq_types::{BrokerId, Index, ReplicaId};
 use parting::{Handover, Heirs};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// A learner so close to the leader's last entry has caught up, in entries: what it still lacks is on its way.
@@ -36,6 +37,16 @@ impl Wanted {
     pub(crate) fn all_voting(members: &Members) -> Wanted {
         let voters = members.replicas.iter().map(|info| info.replica).collect();
         Wanted { members: members.clone(), voters }
+    }
+
+    /// The same, and that those leave who are members although the metadata have dropped them: a leader that knew only
+    /// older metadata has let them in again after they had left.
+    fn without_dropped(&self, dropped: Vec<ReplicaId>) -> Cow<'_, Wanted> {
+        let mut wanted = Cow::Borrowed(self);
+        if !dropped.is_empty() {
+            wanted.to_mut().members.leaving.extend(dropped);
+        }
+        wanted
     }
 
     /// Whether nobody can wait for this one: it is lost, or cannot be made before another one has left its broker.
@@ -194,10 +205,12 @@ impl Replica {
             peers: &peers,
             last_index: member.last_index(),
         };
-        if let Some(step) = Step::next(&self.wanted, &outlook) {
+        let dropped = all_members(outlook.current).filter(|id| turn.image.has_dropped(self.quorum, *id));
+        let wanted = self.wanted.without_dropped(dropped.collect());
+        if let Some(step) = Step::next(&wanted, &outlook) {
             let handover = match step.keeps(self.replica, outlook.current) {
                 true => Handover::No,
-                false => self.parting.next(step.heirs(&self.wanted, &outlook), turn.now.monotonic_ms),
+                false => self.parting.next(step.heirs(&wanted, &outlook), turn.now.monotonic_ms),
             };
             match (handover, step) {
                 (Handover::To(heir), _) => member.transfer_leader(heir),
@@ -259,9 +272,13 @@ fn better_leader(wanted: &Wanted, outlook: &Outlook<'_>, own_health: Health) -> 
     replicas.iter().take(considered).find(is_better).map(|info| info.replica)
 }
 
-fn is_member(membership: &Membership, replica: ReplicaId) -> bool {
+fn all_members(membership: &Membership) -> impl Iterator<Item = ReplicaId> {
     let Membership { voters, learners, voters_outgoing, learners_next, .. } = membership;
-    [voters, learners, voters_outgoing, learners_next].iter().any(|ids| ids.contains(&replica))
+    [voters, learners, voters_outgoing, learners_next].into_iter().flatten().copied()
+}
+
+fn is_member(membership: &Membership, replica: ReplicaId) -> bool {
+    all_members(membership).any(|id| id == replica)
 }
 
 /// Whether this replica is the only one with a vote.

@@ -2,10 +2,10 @@
 
 use super::parting::{Handover, Heirs, Parting};
 use super::{CAUGHT_UP_ENTRIES, Outlook, Step, Wanted, better_leader, next_target};
-use crate::controller::{Health, Members, ReplicaInfo};
+use crate::controller::{Health, Image, Members, ReplicaInfo};
 use mq_raft::{MembershipTarget, Peer};
 use mq_types::persist::Membership;
-use mq_types::{BrokerId, DirectoryId, Index, ReplicaId};
+use mq_types::{BrokerId, DirectoryId, Index, QuorumId, ReplicaId};
 
 const LAST: u64 = 1_000;
 
@@ -181,6 +181,22 @@ fn a_leader_that_leaves_tries_once_and_waits_for_a_bounded_time() {
     assert_eq!(parting.next(Heirs::Late, 1_000), Handover::Wait);
     assert_eq!(parting.next(Heirs::Late, 3_000), Handover::No);
     assert_eq!(parting.next(Heirs::Late, 3_100), Handover::No);
+}
+
+#[test]
+fn who_was_let_in_again_after_it_had_left_goes_again() {
+    let (a, b, gone, newer) = (id(1, 2), id(2, 2), id(3, 2), id(3, 4));
+    let mut image = Image::default();
+    image.controller.replicas = vec![info(a), info(b)];
+    image.next_allocation = [1, 2, 3].map(|broker| (BrokerId(broker), 4)).into();
+    let is_dropped = |replica| image.has_dropped(QuorumId::CONTROLLER, replica);
+    assert!(is_dropped(gone) && !is_dropped(newer) && !is_dropped(a));
+    assert!(!Image::default().has_dropped(QuorumId::CONTROLLER, gone), "nothing is known yet");
+    let wanted = wanted(&[info(a), info(b)], &[]);
+    let peers = [peer(b, LAST), peer(gone, 0)];
+    assert_eq!(step(&wanted, &[a, b], &[gone], &peers), None, "that it is not named is no reason");
+    let without = wanted.without_dropped(vec![gone]);
+    assert_eq!(step(&without, &[a, b], &[gone], &peers), target(&[a, b], &[]));
 }
 
 #[test]
