@@ -11,6 +11,7 @@ const CHUNK_BYTES: usize = 1024;
 #[derive(Clone, Debug, Default)]
 pub(super) struct FileBytes {
     /// As many as `len` needs. What the last one has behind `len` is zero.
+    #[expect(clippy::vec_box, reason = "a list of chunks that grows must not move what is in them")]
     chunks: Vec<Box<[u8; CHUNK_BYTES]>>,
     len: usize,
 }
