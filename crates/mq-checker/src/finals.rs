@@ -130,7 +130,9 @@ fn compare(log: &Final, reference: &Final, findings: &mut Findings) {
     match &log.content {
         Content::Prefixes(_) => compare_over(log, reference, log.log_start, log.high_watermark, findings),
         Content::Ranges(ranges) => {
-            ranges.iter().for_each(|(range, _)| compare_over(log, reference, range.start, range.end, findings));
+            ranges
+                .iter()
+                .for_each(|(range, _)| compare_over(log, reference, range.start, range.end, findings));
         }
     }
 }

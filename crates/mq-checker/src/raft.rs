@@ -83,6 +83,10 @@ impl Quorum {
                 let text = format!("replica {} was removed and is back under the same id", opened.replica);
                 findings.add(Check::C15, text);
             }
+            if before.is_lost && !is_lost {
+                let text = format!("replica {} was lost and is back under the same id", opened.replica);
+                findings.add(Check::C15, text);
+            }
             if !is_lost {
                 votes::check_reopened(opened, before.vote, findings);
             }
@@ -91,6 +95,11 @@ impl Quorum {
             opened.term_runs.runs().iter().map(|run| (run.first_index, run.term)).collect();
         self.forget_terms_led_alone(opened);
         self.check_recovered(opened.replica, &runs, opened.last_index, findings);
+        if let Some(before) = self.replicas.get_mut(&opened.replica).filter(|_| is_lost) {
+            // What it had durably until then counts: others may learn of it later.
+            (before.is_lost, before.published) = (true, None);
+            return;
+        }
         let durable = if is_lost { Index(0) } else { opened.last_index };
         let mut log = ReplicaLog::new(runs, opened.last_index, durable);
         let uncommitted = self.committed.max(log.prev_index).0 + 1..=log.last.0;

@@ -239,7 +239,7 @@ impl Engine {
     fn tick(&mut self, turn: &mut Turn) {
         for (quorum, replica) in &mut self.replicas {
             replica.tick(turn);
-            replica.reconcile(&self.image, turn);
+            replica.reconcile(turn);
             self.touched.insert(*quorum);
         }
         if let Some(jumped_ms) = self.clock.observe(turn.now) {

@@ -169,7 +169,7 @@ impl Writes {
         self.is_due = false;
         self.last = WriteNumber(self.last.0 + 1);
         self.commit = self.next_commit(applied);
-        write.commit = if mq_types::planted!("commit_index_not_stored") { Index(0) } else { self.commit };
+        write.commit = self.commit;
         let lost = match write.standing {
             Some(Standing::Lost(reason)) => Some(reason),
             _ => None,

@@ -1,11 +1,20 @@
 //! What engines say of themselves, as far as it is a marker.
 
 use crate::sometimes;
-use mq_engine::{Event, View};
+use mq_engine::{Effect, Event, View};
 use mq_types::message::MessageKind;
-use mq_types::persist::Standing;
+use mq_types::persist::{LostReason, Standing};
 use mq_types::{Message, QuorumId};
 use std::collections::BTreeMap;
+
+/// What must not be said where no disk has lost more than it may: bits flip only where that is noticed.
+pub(crate) fn broken(effect: &Effect, has_lost_disk: bool) -> Option<String> {
+    let Effect::Event(Event::Lost { quorum, replica, reason }) = effect else { return None };
+    let is_proven = *reason == LostReason::ShorterThanAcknowledged && !has_lost_disk;
+    is_proven.then(|| {
+        format!("a message proves that replica {replica} of quorum {quorum} has less than it acknowledged")
+    })
+}
 
 /// Notes a message that leaves.
 pub(crate) fn mark_sent(message: &Message, views: &BTreeMap<QuorumId, View>) {

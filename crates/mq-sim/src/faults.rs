@@ -241,7 +241,8 @@ impl Faults {
             | FaultKind::DiskLost => self.kill(kind, at, brokers.len(), &mut random, stage),
             // Found when it starts again, unless something has read it before.
             FaultKind::BitFlip if random.one_in(2) => {
-                self.kill(FaultKind::Crash, at, brokers.len(), &mut random, stage)
+                let kind = if random.one_in(2) { FaultKind::CrashLoop } else { FaultKind::Crash };
+                self.kill(kind, at, brokers.len(), &mut random, stage)
             }
             FaultKind::BitFlip => Vec::new(),
             FaultKind::ReadError if random.one_in(4) => {

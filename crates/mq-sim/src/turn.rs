@@ -48,6 +48,9 @@ impl Broker {
         stage: &mut Stage,
     ) -> Result<(), End> {
         while let Some(effect) = effects.pop_front() {
+            if let Some(what) = crate::events::broken(&effect, self.has_lost_disk) {
+                return Err(End::Broken(what));
+            }
             match &mut self.halt {
                 Some((0, Halt::ForEver)) => return Err(End::Stopped),
                 Some((0, Halt::Us(for_us))) => {

@@ -56,7 +56,7 @@ fn a_few_seeds_with_all_kinds_of_faults_find_no_violation() {
 #[test]
 fn each_scenario_draws_its_own_faults_alone() {
     for (scenario, most) in
-        [(Scenario::Network, 6), (Scenario::Disk, 4), (Scenario::Process, 7), (Scenario::Time, 2)]
+        [(Scenario::Network, 6), (Scenario::Disk, 7), (Scenario::Process, 7), (Scenario::Time, 2)]
     {
         let report = run_plan(&plan(40..42, scenario));
         check(&report, 2);

@@ -153,6 +153,25 @@ fn c15_what_a_lost_disk_had_counts_and_its_replica_is_made_anew_in_silence() {
 }
 
 #[test]
+fn c15_a_lost_replica_is_back() {
+    let mut story = Story::of_three_with_records();
+    let lost = (Standing::Lost(LostReason::CorruptEnd), members(1, &[1, 2, 3]));
+    story.open_as(2, &[(1, 1), (2, 2)], 3, (2, Some(1)), lost);
+    story.open(2, &[(1, 1), (2, 2)], 3, (2, Some(1)));
+    story.breaks(C15, "replica 2 was lost and is back under the same id");
+}
+
+#[test]
+fn c15_legal_what_a_replica_had_before_it_was_lost_counts() {
+    let mut story = Story::of_three_with_records();
+    story.store(&[1, 2], &[entry(5, 2)]);
+    let lost = (Standing::Lost(LostReason::CorruptEnd), members(1, &[1, 2, 3]));
+    story.open_as(2, &[(1, 1), (2, 2)], 3, (2, Some(1)), lost);
+    story.commit(1, 5);
+    story.is_legal();
+}
+
+#[test]
 fn c15_a_removed_replica_is_back() {
     let mut story = Story::of_three_with_records();
     story.tell(Fact::Removed { quorum: PARTITION, replica: ReplicaId(3) });

@@ -10,7 +10,7 @@ mod parting;
 pub(super) use parting::Parting;
 
 use super::{Replica, Serves};
-use crate::controller::{Command, Health, Image, Members, ReplicaInfo};
+use crate::controller::{Command, Health, Members, ReplicaInfo};
 use crate::turn::Turn;
 use mq_raft::{MembershipTarget, Peer};
 use mq_types::persist::Membership;
@@ -178,7 +178,7 @@ impl Replica {
     }
 
     /// Takes one step towards the wanted members, if this replica leads and no other step is under way.
-    pub(crate) fn reconcile(&mut self, image: &Image, turn: &mut Turn) {
+    pub(crate) fn reconcile(&mut self, turn: &mut Turn) {
         let (here, own_health) = (self.here(), self.health());
         let Some(member) = self.member.as_mut().filter(|_| here.serving) else { return };
         if member.is_membership_pending() || self.membership_write.is_some() {
@@ -190,8 +190,7 @@ impl Replica {
             seat.set_silent(silent.map(|peer| peer.replica.broker()).collect());
         }
         let current = member.membership();
-        let members = current.voters.iter().chain(&current.learners).copied();
-        let returned = members.filter(|id| image.has_left(self.quorum, *id)).collect();
+        let returned = all_members(current).filter(|id| turn.image.has_left(self.quorum, *id)).collect();
         let outlook = Outlook {
             current,
             own: self.replica,
@@ -266,9 +265,13 @@ fn better_leader(wanted: &Wanted, outlook: &Outlook<'_>, own_health: Health) -> 
     replicas.iter().take(considered).find(is_better).map(|info| info.replica)
 }
 
-fn is_member(membership: &Membership, replica: ReplicaId) -> bool {
+fn all_members(membership: &Membership) -> impl Iterator<Item = ReplicaId> {
     let Membership { voters, learners, voters_outgoing, learners_next, .. } = membership;
-    [voters, learners, voters_outgoing, learners_next].iter().any(|ids| ids.contains(&replica))
+    [voters, learners, voters_outgoing, learners_next].into_iter().flatten().copied()
+}
+
+fn is_member(membership: &Membership, replica: ReplicaId) -> bool {
+    all_members(membership).any(|id| id == replica)
 }
 
 /// Whether this replica is the only one with a vote.

@@ -20,6 +20,8 @@ pub(crate) struct Cluster {
     pub(crate) uninformed: BTreeSet<usize>,
     /// Messages of this kind get lost.
     pub(crate) lost: Option<MessageKind>,
+    /// A message arrives with so many entries at most.
+    pub(crate) entries_max: usize,
     /// Who asked whom to take part.
     joining: BTreeMap<(usize, RequestId), usize>,
 }
@@ -62,21 +64,27 @@ impl Cluster {
             cut: BTreeSet::new(),
             uninformed: BTreeSet::new(),
             lost: None,
+            entries_max: usize::MAX,
             joining: BTreeMap::new(),
         };
         cluster.pass(20_000);
         cluster
     }
 
+    /// A turn and a sync of each, then what they sent.
+    pub(crate) fn step(&mut self) {
+        for broker in &mut self.brokers {
+            broker.turn();
+            broker.sync();
+            assert!(broker.failed.is_none(), "{:?}", broker.failed);
+        }
+        self.deliver();
+    }
+
     /// Turns, syncs and messages until nothing more follows.
     pub(crate) fn settle(&mut self) {
         for _ in 0..500 {
-            for broker in &mut self.brokers {
-                broker.turn();
-                broker.sync();
-                assert!(broker.failed.is_none(), "{:?}", broker.failed);
-            }
-            self.deliver();
+            self.step();
             let is_quiet = |broker: &Broker| broker.shards.iter().all(|shard| shard.inputs.is_empty());
             if self.brokers.iter().all(is_quiet) {
                 return;
@@ -93,7 +101,8 @@ impl Cluster {
             let reaches: Vec<usize> = (0..self.brokers.len())
                 .filter(|to| *to == from || !(self.cut.contains(&from) || self.cut.contains(to)))
                 .collect();
-            for message in messages {
+            for mut message in messages {
+                message.entries.truncate(self.entries_max);
                 let to = message.to.broker().0 as usize - 1;
                 let is_metadata = message.quorum == QuorumId::CONTROLLER;
                 if is_metadata && (self.uninformed.contains(&from) || self.uninformed.contains(&to)) {
@@ -125,12 +134,17 @@ impl Cluster {
 
     pub(crate) fn pass(&mut self, ms: u64) {
         for _ in 0..ms / 100 {
-            for broker in &mut self.brokers {
-                broker.now.monotonic_ms += 100;
-                broker.now.wall_ms += 100;
-                broker.shards[0].inputs.push(Input::Tick);
-            }
+            self.tick();
             self.settle();
+        }
+    }
+
+    /// So much time passes that everybody ticks.
+    pub(crate) fn tick(&mut self) {
+        for broker in &mut self.brokers {
+            broker.now.monotonic_ms += 100;
+            broker.now.wall_ms += 100;
+            broker.shards[0].inputs.push(Input::Tick);
         }
     }
 

@@ -1,12 +1,14 @@
 //! Replicas that may not be trusted: they say so, and do nothing else.
 
+use crate::brokers::Cluster;
 use crate::shell::Broker;
 use mq_engine::api::{Acks, Error, Reply, Request};
 use mq_engine::controller::Image;
 use mq_engine::{Event, Input};
 use mq_types::message::{Message, MessageKind};
 use mq_types::persist::{LostReason, Standing};
-use mq_types::{DirectoryId, Index, Offset, QuorumId, ReplicaId, Term};
+use mq_types::{BrokerId, DirectoryId, Index, Offset, QuorumId, ReplicaId, Term};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A broker whose shard 1 holds 5 records of the partition.
@@ -164,4 +166,39 @@ fn a_lost_controller_stores_no_snapshot() {
     let mut broker = broker.crash();
     broker.settle();
     assert_eq!(broker.stored(QuorumId::CONTROLLER).snapshot, before);
+}
+
+/// It takes part again under a new id, and catches up from long ago.
+#[test]
+fn a_broker_whose_controller_is_lost_acts_on_no_metadata_of_old() {
+    let mut cluster = Cluster::of(4);
+    let quorum = cluster.create_topic(3);
+    let gone = cluster.brokers_of(quorum).into_iter().find(|broker| *broker != 1).unwrap();
+    let rest: Vec<u32> = (1..=4).filter(|broker| *broker != gone).collect();
+    cluster.reassign(&rest);
+    cluster.pass(20_000);
+    let at = gone as usize - 1;
+    assert!(!cluster.brokers[at].views.contains_key(&quorum), "its replica has left and is removed");
+    let seat = cluster.members(QuorumId::CONTROLLER).on(BrokerId(gone)).unwrap().replica;
+
+    cluster.restart(at, |disk| {
+        let dir = PathBuf::from(format!("quorums/0-{seat}"));
+        let names = disk.names(&dir).unwrap();
+        let segments = names.iter().filter(|name| name.ends_with(".seg"));
+        segments.for_each(|name| disk.flip_bit(&dir.join(name), 8 * 50).unwrap());
+    });
+    cluster.entries_max = 1;
+    for _ in 0..300 {
+        cluster.tick();
+        for _ in 0..10 {
+            cluster.step();
+            let image = &cluster.brokers[at].image;
+            let own = image.controller.on(BrokerId(gone)).map(|info| info.replica);
+            assert!(image.revision == Index(0) || own > Some(seat), "it acts on revision {}", image.revision);
+        }
+    }
+    cluster.entries_max = usize::MAX;
+    cluster.pass(30_000);
+    assert_eq!(cluster.members(QuorumId::CONTROLLER).leaving, []);
+    assert_eq!(cluster.brokers[at].image.revision, cluster.image().revision);
 }
