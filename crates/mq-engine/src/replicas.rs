@@ -159,8 +159,7 @@ impl Engine {
     }
 
     /// Removes replicas that were never opened here and that the metadata, which once gave them their ids, name no more:
-    /// nobody will ever say anything about them. A broker with an empty disk makes them as it follows the metadata of
-    /// old, in which the one that it lost is still wanted.
+    /// nobody will ever say anything about them.
     fn remove_strangers(&mut self, turn: &mut Turn) {
         let image = Arc::clone(&self.image);
         let next = image.next_allocation.get(&self.options.broker).copied().unwrap_or_default();
