@@ -26,6 +26,8 @@ struct Replica {
     /// It neither votes nor acknowledges.
     is_lost: bool,
     is_removed: bool,
+    /// It has written and said nothing since it was made: it has promised nothing.
+    is_blank: bool,
     /// All that it had is gone: what is heard under its id since is nobody's.
     is_nobody: bool,
     /// The index of the membership entry that it applied last.
@@ -75,7 +77,8 @@ impl Quorum {
     /// A replica comes up.
     pub(crate) fn open(&mut self, opened: &Opened, findings: &mut Findings) {
         let is_lost = matches!(opened.standing, Standing::Lost(_) | Standing::Gone);
-        if let Some(before) = self.replicas.get(&opened.replica) {
+        // One that has promised nothing may be made again, from the beginning or as it should have been then.
+        if let Some(before) = self.replicas.get(&opened.replica).filter(|before| !before.is_blank) {
             if before.is_nobody {
                 return;
             }
@@ -93,6 +96,8 @@ impl Quorum {
         }
         let runs: Vec<(Index, Term)> =
             opened.term_runs.runs().iter().map(|run| (run.first_index, run.term)).collect();
+        let was_blank = self.replicas.get(&opened.replica).is_none_or(|before| before.is_blank);
+        let is_blank = was_blank && opened.last_index == opened.start.prev_index;
         self.forget_terms_led_alone(opened);
         self.check_recovered(opened.replica, &runs, opened.last_index, findings);
         if let Some(before) = self.replicas.get_mut(&opened.replica).filter(|_| is_lost) {
@@ -112,6 +117,7 @@ impl Quorum {
             vote: opened.vote,
             is_lost,
             is_removed: false,
+            is_blank,
             is_nobody: false,
             conf_index: opened.membership.conf_index,
             published: None,
@@ -169,9 +175,12 @@ impl Quorum {
         }
     }
 
-    /// A replica's disk is gone. What it had durably until then counts: others may learn of it later.
+    /// A replica's disk is gone. What it had durably until then counts: others may learn of it later. One that had
+    /// promised nothing may be made again.
     pub(crate) fn lose_disk(&mut self, replica: ReplicaId) {
-        if let Some(replica) = self.replicas.get_mut(&replica) {
+        if self.replicas.get(&replica).is_some_and(|replica| replica.is_blank) {
+            self.replicas.remove(&replica);
+        } else if let Some(replica) = self.replicas.get_mut(&replica) {
             (replica.is_nobody, replica.is_lost) = (true, true);
         }
     }
@@ -185,6 +194,7 @@ impl Quorum {
         findings: &mut Findings,
     ) {
         let Some(state) = known(&mut self.replicas, replica, findings) else { return };
+        state.is_blank = false;
         if let Some(start) = reset {
             state.log =
                 ReplicaLog::new(vec![(start.prev_index, start.prev_term)], start.prev_index, Index(0));

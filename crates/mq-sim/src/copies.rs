@@ -56,7 +56,7 @@ impl Copies {
     ) -> Option<At> {
         self.look(brokers, record);
         if self.looks_left == 0 {
-            self.looks_left = if self.moves && random.one_in(2) { LOOKS_MAX } else { 0 };
+            self.looks_left = if self.moves && !random.one_in(4) { LOOKS_MAX } else { 0 };
             return whole::can_lose(at, brokers, record).then_some(at);
         }
         self.looks_left -= 1;

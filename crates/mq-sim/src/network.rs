@@ -68,6 +68,15 @@ impl Network {
         [Some(first), second]
     }
 
+    /// Sends a message that is as large as a log: its connection breaks more often before all of it is there.
+    pub(crate) fn send_large(&mut self, from: usize, to: usize, now_us: u64) -> Arrivals {
+        if self.random.per_million(self.options.large_loss_ppm) {
+            self.lost += 1;
+            return [None, None];
+        }
+        self.send(from, to, now_us)
+    }
+
     /// Whether the sender learns now that messages to there do not arrive, as a broken connection would tell it.
     pub(crate) fn tells_loss(&mut self, from: usize, to: usize, is_down: bool, now_us: u64) -> bool {
         let link = &mut self.links[from * self.nodes + to];
@@ -128,7 +137,7 @@ impl Network {
         for link in &mut self.links {
             (link.cuts, link.loss_ppm) = (0, 0);
         }
-        let NetworkOptions { loss_ppm, duplicate_ppm, late_ppm, .. } = &mut self.options;
-        (*loss_ppm, *duplicate_ppm, *late_ppm) = (0, 0, 0);
+        let NetworkOptions { loss_ppm, large_loss_ppm, duplicate_ppm, late_ppm, .. } = &mut self.options;
+        (*loss_ppm, *large_loss_ppm, *duplicate_ppm, *late_ppm) = (0, 0, 0, 0);
     }
 }

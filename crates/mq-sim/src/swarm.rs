@@ -32,6 +32,8 @@ pub(crate) struct NetworkOptions {
     pub(crate) delay_us_min: u64,
     pub(crate) delay_us_max: u64,
     pub(crate) loss_ppm: u32,
+    /// Of the start snapshots.
+    pub(crate) large_loss_ppm: u32,
     pub(crate) duplicate_ppm: u32,
     pub(crate) late_ppm: u32,
     pub(crate) reorders: bool,
@@ -115,6 +117,7 @@ impl Swarm {
         let mut members = Random::new(seed, "members");
         let (has_more, moves) = (members.one_in(2), members.one_in(2));
         let copies_min = if members.one_in(2) { 3 } else { 1 };
+        let has_more = has_more || moves && copies_min > 1;
         let brokers = if has_more { members.between(4..=5) as usize } else { 3 };
         let trims = !random.one_in(4);
         let rot = draw_faults(&mut Random::new(seed, "rot"), scenario, is_of_reads);
@@ -136,7 +139,7 @@ impl Swarm {
             retention_bytes: (trims && random.one_in(2)).then(|| random.scaled(8_000..=200_000)),
             inflight_bytes_max: random.scaled(4_000..=1_000_000) as usize,
             trash_grace_ms: random.scaled(1_000..=30_000),
-            network: draw_network(random, scenario),
+            network: draw_network(random, &mut members, scenario),
             disk: draw_disk(random),
             scrub: draw_scrub(&mut Random::new(seed, "scrub")),
             load: draw_load(random),
@@ -145,7 +148,7 @@ impl Swarm {
     }
 }
 
-fn draw_network(random: &mut Random, scenario: Scenario) -> NetworkOptions {
+fn draw_network(random: &mut Random, members: &mut Random, scenario: Scenario) -> NetworkOptions {
     let delay_us_min = random.scaled(20..=1_000);
     let is_faulty = matches!(scenario, Scenario::Swarm | Scenario::Network);
     let mut rate = |most: u64| {
@@ -157,6 +160,10 @@ fn draw_network(random: &mut Random, scenario: Scenario) -> NetworkOptions {
         delay_us_min,
         delay_us_max: delay_us_min * random.between(1..=10),
         loss_ppm,
+        large_loss_ppm: match is_faulty && members.one_in(2) {
+            true => members.scaled(20_000..=500_000) as u32,
+            false => 0,
+        },
         duplicate_ppm,
         late_ppm,
         reorders: is_faulty && random.one_in(2),

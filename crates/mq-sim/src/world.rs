@@ -19,6 +19,7 @@ use crate::transcript::{Keep, Transcript};
 use mq_engine::Input;
 use mq_log::MemDisk;
 use mq_types::Message;
+use mq_types::message::MessageKind;
 use std::sync::Arc;
 
 /// One run's world.
@@ -274,7 +275,10 @@ impl World {
             let event = Event::Unreachable { at: from, life: self.brokers[from].life, to: at };
             self.stage.queue.after(after_us, event);
         }
-        let [first, second] = self.network.send(from, at, self.stage.now_us());
+        let [first, second] = match message.kind {
+            MessageKind::Snapshot => self.network.send_large(from, at, now_us),
+            _ => self.network.send(from, at, now_us),
+        };
         if let Some(arrival_us) = second {
             sometimes!("a message arrived twice");
             let message = message.clone();

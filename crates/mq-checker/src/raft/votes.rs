@@ -50,15 +50,16 @@ impl Quorum {
             let text = format!("replica {replica} goes from {} to {}", describe(state.vote), describe(vote));
             findings.add(Check::C15, text);
         }
-        state.vote = vote;
+        (state.vote, state.is_blank) = (vote, false);
     }
 
     /// A message leaves a replica.
     pub(crate) fn send(&mut self, leaving: Leaving, findings: &mut Findings) {
         let Leaving { from, to, kind, term, index, reject } = leaving;
-        let Some(state) = self.replicas.get(&from) else {
+        let Some(state) = self.replicas.get_mut(&from) else {
             return findings.add(Check::History, format!("replica {from} was never opened"));
         };
+        state.is_blank = false;
         if matches!(kind, MessageKind::PreVote | MessageKind::PreVoteResponse) {
             return; // they carry a term that nobody has taken yet
         }
@@ -128,7 +129,8 @@ impl Quorum {
         }
         let Some(state) = self.replicas.get_mut(&replica).filter(|state| !state.is_nobody) else { return };
         if let Some(before) = state.published.replace(published) {
-            if term < before.term {
+            // One that was refused before it had a part in anything has no term.
+            if term < before.term && !state.is_blank {
                 findings
                     .add(Check::C15, format!("replica {replica} goes from term {} to {term}", before.term));
             }

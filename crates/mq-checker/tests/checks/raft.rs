@@ -172,6 +172,30 @@ fn c15_legal_what_a_replica_had_before_it_was_lost_counts() {
 }
 
 #[test]
+fn c15_legal_a_replica_that_had_promised_nothing_is_made_again_on_another_disk() {
+    let mut story = Story::of_three_with_records();
+    story.open(4, &[(1, 1)], 1, (1, None));
+    story.tell(Fact::DiskLost { quorum: PARTITION, replica: ReplicaId(4) });
+    story.open(4, &[(1, 1)], 1, (1, None));
+    story.tell(Fact::Removed { quorum: PARTITION, replica: ReplicaId(4) });
+    story.open(4, &[(1, 1)], 1, (0, None));
+    story.vote(&[4], 3, 3);
+    story.send_message(4, 3, VoteResponse, (3, 0));
+    story.is_legal();
+}
+
+#[test]
+fn c15_a_replica_that_has_only_voted_is_made_again_on_another_disk() {
+    let mut story = Story::of_three_with_records();
+    story.open(4, &[(1, 1)], 1, (1, None));
+    story.vote(&[4], 3, 3);
+    story.tell(Fact::DiskLost { quorum: PARTITION, replica: ReplicaId(4) });
+    story.open(4, &[(1, 1)], 1, (1, None));
+    story.send_message(4, 2, VoteResponse, (3, 0));
+    story.breaks(C15, "is lost, but sends");
+}
+
+#[test]
 fn c15_a_removed_replica_is_back() {
     let mut story = Story::of_three_with_records();
     story.tell(Fact::Removed { quorum: PARTITION, replica: ReplicaId(3) });

@@ -16,7 +16,10 @@ const PAUSE_US: u64 = 10_000;
 const IDLE_US: u64 = 60_000;
 /// One fetch in so many is of an earlier position, or asks where the partition ends.
 const SEEK_EVERY: u64 = 200;
-const LATEST_EVERY: u64 = 10;
+const LATEST_EVERY: u64 = 20;
+/// One fetch in so many comes with the question where the partition ends to the leader before this one, which may not
+/// know better than that it still leads.
+const DOUBTFUL_LATEST_EVERY: u64 = 8;
 /// How far a consumer goes back at most, in records.
 const BACK_RECORDS_MAX: u64 = 200;
 
@@ -85,7 +88,13 @@ impl Clients {
         };
         self.consumers[number].last = quorum;
         if !self.is_closing && self.random.one_in(LATEST_EVERY) {
-            self.ask_latest(quorum, line);
+            let at = self.leader(quorum);
+            self.ask_latest(quorum, (at, true), line);
+        }
+        if !self.is_closing && self.random.one_in(DOUBTFUL_LATEST_EVERY) {
+            let former = self.metadata.partitions[&quorum].former_leader();
+            let at = former.unwrap_or_else(|| self.replica_of(quorum));
+            self.ask_latest(quorum, (at, false), line);
         }
         if !self.is_closing && self.random.one_in(SEEK_EVERY) {
             let position = self.consumers[number].position(quorum).0;
@@ -107,10 +116,7 @@ impl Clients {
         line.stage.record.fact(line.stage.queue.now_us(), fact);
     }
 
-    /// Asks where the partition ends; half of the time somebody who may have led long ago, and may not know better.
-    fn ask_latest(&mut self, quorum: QuorumId, line: &mut Line<'_>) {
-        let is_hinted = self.random.one_in(2);
-        let at = if is_hinted { self.leader(quorum) } else { self.replica_of(quorum) };
+    fn ask_latest(&mut self, quorum: QuorumId, (at, is_hinted): (At, bool), line: &mut Line<'_>) {
         let call = self.ask(at, Ask::Latest { quorum }, Purpose::Latest { quorum, is_hinted }, line);
         let fact = Fact::LatestAsked { call: history_id(call), quorum };
         line.stage.record.fact(line.stage.queue.now_us(), fact);

@@ -16,8 +16,24 @@ pub(crate) struct Known {
     pub(crate) replicas: BTreeMap<At, ReplicaId>,
     /// Who led when it was last heard.
     pub(crate) leader: Option<At>,
+    /// The last two that were ever said to lead, the newer one first.
+    named: [Option<At>; 2],
     /// The newest term heard of.
     pub(crate) term: Term,
+}
+
+impl Known {
+    /// Somebody led before the one that leads now, and may not know that it does not any more.
+    pub(crate) fn former_leader(&self) -> Option<At> {
+        self.named[1]
+    }
+
+    fn set_leader(&mut self, leader: Option<At>) {
+        self.leader = leader;
+        if leader.is_some() && leader != self.named[0] {
+            self.named = [leader, self.named[0]];
+        }
+    }
 }
 
 /// What clients know.
@@ -57,13 +73,15 @@ impl Metadata {
                 let quorum = partition.quorum;
                 self.policy(quorum, retention, stage);
                 let replicas = partition.members.replicas.iter();
-                let was_leader = self.partitions.get(&quorum).and_then(|known| known.leader);
+                let before = self.partitions.get(&quorum);
+                let was_leader = before.and_then(|known| known.leader);
                 let known = Known {
                     name: topic.name.clone(),
                     id: partition.id.0,
                     replicas: replicas.map(|r| (r.replica.broker().0 as usize - 1, r.replica)).collect(),
                     leader: was_leader.filter(|at| partition.members.on(BrokerId(*at as u32 + 1)).is_some()),
-                    term: self.partitions.get(&quorum).map_or(Term(0), |known| known.term),
+                    named: before.map_or([None; 2], |known| known.named),
+                    term: before.map_or(Term(0), |known| known.term),
                 };
                 partitions.insert(quorum, known);
             }
@@ -93,7 +111,7 @@ impl Metadata {
     /// An answer said who leads (`Some(None)`: not the one that was asked).
     pub(crate) fn hint(&mut self, quorum: QuorumId, hint: Option<Option<At>>) {
         if let (Some(known), Some(leader)) = (self.partitions.get_mut(&quorum), hint) {
-            known.leader = leader;
+            known.set_leader(leader);
         }
     }
 
@@ -102,7 +120,8 @@ impl Metadata {
         if let Some(known) = self.partitions.get_mut(&quorum)
             && term >= known.term
         {
-            (known.leader, known.term) = (Some(at), term);
+            known.set_leader(Some(at));
+            known.term = term;
         }
     }
 }
