@@ -7,7 +7,7 @@ use anyhow::Error;
 use cargo_metadata::Metadata;
 use clap::Args;
 
-use crate::steps::{SIMULATOR, cargo_program};
+use crate::steps::cargo_program;
 
 /// How long, and what.
 #[derive(Debug, Args)]
@@ -30,6 +30,6 @@ pub fn run(metadata: &Metadata, long: &Long) -> Error {
     let mut command = Command::new(cargo_program());
     command.args(["run", "--release", "--package", "mq-sim", "--", "--markers"]);
     command.args(["--hours", &hours, "--seeds", &seeds, "--output", &long.output]);
-    command.envs(SIMULATOR).current_dir(&metadata.workspace_root);
+    command.current_dir(&metadata.workspace_root);
     Error::new(command.exec()).context("cannot start cargo")
 }

@@ -85,15 +85,6 @@ const fn cargo(name: &'static str, needs: Needs, arguments: &'static [&'static s
     Step { name, work: Work::Cargo { arguments, environment: &[] }, needs }
 }
 
-/// A run of the simulator. All of them use one build of it.
-const fn simulator(name: &'static str, arguments: &'static [&'static str]) -> Step {
-    Step { name, work: Work::Cargo { arguments, environment: &SIMULATOR }, needs: Needs::Nothing }
-}
-
-/// How the simulator is built: optimizing across crates takes minutes, and gains little.
-pub(crate) const SIMULATOR: [(&str, &str); 2] =
-    [("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_DEBUG", "false")];
-
 /// In the order they run: the cheap ones first.
 const STEPS: [Step; 12] = [
     cargo("fmt", Needs::Nothing, &["fmt", "--all", "--check"]),
@@ -122,11 +113,19 @@ const STEPS: [Step; 12] = [
         needs: Needs::Nothing,
     },
     // Whole clusters, so many simulated hours of them; idle ones do not count.
-    simulator("simulate", &["run", "--release", "--package", "mq-sim", "--", "--hours", "20"]),
+    cargo("simulate", Needs::Nothing, &["run", "--release", "--package", "mq-sim", "--", "--hours", "20"]),
     // The same seed is the same run: what fails can be replayed.
-    simulator("twice", &["run", "--release", "--package", "mq-sim", "--", "--seeds", "0..100", "--twice"]),
+    cargo(
+        "twice",
+        Needs::Nothing,
+        &["run", "--release", "--package", "mq-sim", "--", "--seeds", "0..100", "--twice"],
+    ),
     // Each planted bug has so many seeds to be found in; without one the same seeds must find nothing.
-    simulator("hunt", &["run", "--release", "--package", "mq-sim", "--", "--mutants", "--seeds", "0..150"]),
+    cargo(
+        "hunt",
+        Needs::Nothing,
+        &["run", "--release", "--package", "mq-sim", "--", "--mutants", "--seeds", "0..300"],
+    ),
 ];
 
 /// The names of the steps, in their order.
