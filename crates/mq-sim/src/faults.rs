@@ -3,138 +3,16 @@
 //! A fault is counted once, however long it lasts. How a broker, a disk or a link behaves under it is theirs to know.
 
 use crate::broker::Broker;
+use crate::fault_kind::FaultKind;
 use crate::network::Network;
 use crate::queue::{At, Event, Life};
 use crate::random::Random;
 use crate::sometimes;
 use crate::stage::Stage;
-use crate::swarm::{Scenario, Swarm};
+use crate::swarm::Swarm;
 use crate::turn::Halt;
 use crate::whole;
 use std::collections::BTreeMap;
-
-/// A kind of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FaultKind {
-    /// A process is killed.
-    Crash,
-    /// A machine loses its power.
-    PowerCut,
-    /// All machines lose their power.
-    PowerCutOfAll,
-    /// A process is killed again and again while it starts.
-    CrashLoop,
-    /// A process ends at an operation of its disk.
-    StopAtOperation,
-    /// A process ends while its disk appends to a log and puts on record what that replica is, the one after the other.
-    StopAtRecord,
-    /// A process ends between two effects of a turn.
-    StopAtEffect,
-    /// A thread does not run for a while, from between two effects of a turn on; the others of its process do.
-    PauseAtEffect,
-    /// A process does not run for a while.
-    Pause,
-    /// A write or a sync fails.
-    DiskError,
-    /// A disk has no room for a while.
-    DiskFull,
-    /// A disk is slow for a while.
-    DiskSlow,
-    /// A disk finishes nothing for a while.
-    DiskHung,
-    /// A few bits of a log flip.
-    BitFlip,
-    /// A few reads fail.
-    ReadError,
-    /// A broker's machine breaks, and another one with an empty disk takes its place.
-    DiskLost,
-    /// Two nodes do not reach each other.
-    CutPair,
-    /// One node does not reach another.
-    CutOneWay,
-    /// A broker reaches nobody; clients may reach it.
-    Isolate,
-    /// Two brokers reach each other through the third one only.
-    Bridge,
-    /// A link comes and goes.
-    Flap,
-    /// Links lose many messages.
-    Lossy,
-    /// A wall clock is set.
-    ClockJump,
-    /// A clock runs fast or slow.
-    ClockDrift,
-}
-
-impl FaultKind {
-    /// Every kind.
-    pub const ALL: [FaultKind; 24] = [
-        FaultKind::Crash,
-        FaultKind::PowerCut,
-        FaultKind::PowerCutOfAll,
-        FaultKind::CrashLoop,
-        FaultKind::StopAtOperation,
-        FaultKind::StopAtRecord,
-        FaultKind::StopAtEffect,
-        FaultKind::PauseAtEffect,
-        FaultKind::Pause,
-        FaultKind::DiskError,
-        FaultKind::DiskFull,
-        FaultKind::DiskSlow,
-        FaultKind::DiskHung,
-        FaultKind::BitFlip,
-        FaultKind::ReadError,
-        FaultKind::DiskLost,
-        FaultKind::CutPair,
-        FaultKind::CutOneWay,
-        FaultKind::Isolate,
-        FaultKind::Bridge,
-        FaultKind::Flap,
-        FaultKind::Lossy,
-        FaultKind::ClockJump,
-        FaultKind::ClockDrift,
-    ];
-
-    /// Its name, for people.
-    #[must_use]
-    pub fn name(self) -> String {
-        format!("{self:?}")
-    }
-
-    /// Whether it is among those of a scenario.
-    pub(crate) fn is_of(self, scenario: Scenario) -> bool {
-        match scenario {
-            Scenario::Swarm => true,
-            Scenario::Calm => false,
-            Scenario::Process => self <= FaultKind::Pause,
-            Scenario::Disk => (FaultKind::DiskError..=FaultKind::DiskLost).contains(&self),
-            Scenario::Network => (FaultKind::CutPair..=FaultKind::Lossy).contains(&self),
-            Scenario::Time => self >= FaultKind::ClockJump,
-        }
-    }
-
-    /// The least mean time between two of this kind, in microseconds.
-    pub(crate) fn mean_us(self) -> u64 {
-        let seconds = match self {
-            FaultKind::PowerCutOfAll | FaultKind::CrashLoop => 25,
-            FaultKind::DiskError | FaultKind::DiskFull | FaultKind::DiskHung | FaultKind::DiskLost => 10,
-            FaultKind::Bridge | FaultKind::Isolate | FaultKind::Flap => 8,
-            FaultKind::Crash
-            | FaultKind::PowerCut
-            | FaultKind::StopAtOperation
-            | FaultKind::StopAtRecord
-            | FaultKind::StopAtEffect => 6,
-            FaultKind::PauseAtEffect
-            | FaultKind::Pause
-            | FaultKind::CutPair
-            | FaultKind::CutOneWay
-            | FaultKind::BitFlip
-            | FaultKind::ReadError => 3,
-            FaultKind::DiskSlow | FaultKind::Lossy | FaultKind::ClockJump | FaultKind::ClockDrift => 2,
-        };
-        seconds * 1_000_000
-    }
-}
 
 /// Names a fault that has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -233,29 +111,43 @@ impl Faults {
             return Vec::new();
         };
         *stage.tally.faults.entry(kind).or_default() += 1;
-        let kills = match kind {
+        let kills = self.strike(kind, at, &mut random, brokers, network, stage);
+        self.random.insert(kind, random);
+        kills
+    }
+
+    fn strike(
+        &mut self,
+        kind: FaultKind,
+        at: At,
+        random: &mut Random,
+        brokers: &mut [Broker],
+        network: &mut Network,
+        stage: &mut Stage,
+    ) -> Vec<Kill> {
+        match kind {
             FaultKind::Crash
             | FaultKind::PowerCut
             | FaultKind::PowerCutOfAll
             | FaultKind::CrashLoop
-            | FaultKind::DiskLost => self.kill(kind, at, brokers.len(), &mut random, stage),
+            | FaultKind::DiskLost => self.kill(kind, at, brokers.len(), random, stage),
             // Found when it starts again, unless something has read it before.
             FaultKind::BitFlip if random.one_in(2) => {
                 let kind = if random.one_in(2) { FaultKind::CrashLoop } else { FaultKind::Crash };
-                self.kill(kind, at, brokers.len(), &mut random, stage)
+                self.kill(kind, at, brokers.len(), random, stage)
             }
             FaultKind::BitFlip => Vec::new(),
             FaultKind::ReadError if random.one_in(4) => {
                 let (reads_ahead, count) = (random.scaled(1..=200), random.scaled(1..=20));
                 brokers[at].disk.plan_read_errors_at_start(reads_ahead - 1, count);
-                self.kill(FaultKind::Crash, at, brokers.len(), &mut random, stage)
+                self.kill(FaultKind::Crash, at, brokers.len(), random, stage)
             }
             FaultKind::StopAtOperation
             | FaultKind::StopAtRecord
             | FaultKind::StopAtEffect
             | FaultKind::PauseAtEffect
             | FaultKind::Pause => {
-                self.process(kind, &mut brokers[at], &mut random, stage);
+                self.process(kind, &mut brokers[at], random, stage);
                 Vec::new()
             }
             FaultKind::DiskError
@@ -263,20 +155,18 @@ impl Faults {
             | FaultKind::DiskSlow
             | FaultKind::DiskHung
             | FaultKind::ReadError => {
-                self.disk(kind, &mut brokers[at], &mut random, stage);
+                self.disk(kind, &mut brokers[at], random, stage);
                 Vec::new()
             }
             FaultKind::ClockJump | FaultKind::ClockDrift => {
-                clock(kind, &mut brokers[at], &mut random, stage.now_us());
+                clock(kind, &mut brokers[at], random, stage.now_us());
                 Vec::new()
             }
             _ => {
-                self.network(kind, at, brokers.len(), network, &mut random, stage);
+                self.network(kind, at, brokers.len(), network, random, stage);
                 Vec::new()
             }
-        };
-        self.random.insert(kind, random);
-        kills
+        }
     }
 
     fn kill(

@@ -16,6 +16,7 @@ mod clients;
 mod copies;
 mod disk;
 mod events;
+mod fault_kind;
 mod faults;
 mod fetch;
 mod liveness;
@@ -43,7 +44,7 @@ mod turn;
 mod whole;
 mod world;
 
-pub use faults::FaultKind;
+pub use fault_kind::FaultKind;
 pub use run::{Outcome, run};
 pub use swarm::{Scenario, Swarm};
 pub use tally::Tally;

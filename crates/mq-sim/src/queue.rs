@@ -1,7 +1,8 @@
 //! What will happen, in order: by virtual time, and at the same time in the order in which it was said.
 
 use crate::ask::{Answer, Ask};
-use crate::faults::{FaultId, FaultKind};
+use crate::fault_kind::FaultKind;
+use crate::faults::FaultId;
 use mq_engine::ReadId;
 use mq_engine::controller::{BrokerInfo, Command};
 use mq_types::{Index, Message, QuorumId, ReplicaId};

@@ -3,7 +3,7 @@
 //! A fixed mix of faults finds rare bugs about ten times more slowly than a different one for each seed ("Swarm
 //! Testing", Groce et al., 2012).
 
-use crate::faults::FaultKind;
+use crate::fault_kind::FaultKind;
 use crate::random::Random;
 use mq_log::ScrubOptions;
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! What a run did, in numbers.
 
-use crate::faults::FaultKind;
+use crate::fault_kind::FaultKind;
 use std::collections::BTreeMap;
 
 /// What a run did.
