@@ -235,7 +235,7 @@ impl<D: Disk> Log<D> {
         {
             assert!(write.reset.is_none(), "entries after a reset go on from its start");
             assert!(first.index > self.commit, "index {} is committed up to {}", first.index, self.commit);
-            let (previous, position) = self.locate_cut(first.index)?;
+            let (previous, position) = self.locate_cut(first)?;
             planner.open(previous, position, None);
         }
         let size_max = write.segment_size_bytes_max.unwrap_or(self.segment_size_bytes_max);
@@ -261,8 +261,11 @@ impl<D: Disk> Log<D> {
         Ok(planner.pieces)
     }
 
-    /// The entry before `index`, and where its frame ends; `None`: at a segment's border, so that no segment is cut.
-    fn locate_cut(&self, index: Index) -> io::Result<(Previous, Option<u64>)> {
+    /// The entry before `first`, and where its frame ends; `None`: at a segment's border, so that no segment is cut.
+    ///
+    /// What is bad before the cut costs that place alone: it is passed over, and stays to be found by whoever reads it.
+    fn locate_cut(&self, first: &Entry) -> io::Result<(Previous, Option<u64>)> {
+        let (index, before) = (first.index, first.index.previous());
         let active = self.active.segment();
         let segment = std::iter::once(&active)
             .chain(self.sealed.iter().rev().map(|segment| &**segment))
@@ -271,15 +274,25 @@ impl<D: Disk> Log<D> {
         if segment.first_index() == index {
             return Ok((Previous::of(&segment.head), None));
         }
-        let mut walker = segment.walk_towards(&self.disk, &self.dir, Target::Index(index.previous()))?;
-        let mut header = segment.head;
-        while header.index != index.previous() {
+        let mut walker = segment.walk_towards(&self.disk, &self.dir, Target::Index(before))?;
+        loop {
             match walker.step()? {
-                Step::Frame(frame) if frame.header.index < index => header = frame.header,
-                _ => return Err(damaged_before(index, walker.position())),
+                Step::Frame(frame) if frame.header.index == before => {
+                    return Ok((Previous::of(&frame.header), Some(walker.position())));
+                }
+                Step::Frame(frame) if frame.header.index < before => {}
+                Step::Bad => match walker.scan(walker.behind_bad()?, segment.end.position)? {
+                    Some(frame) if frame.header.index < index => walker.pass_to(frame.position),
+                    _ => break,
+                },
+                Step::Frame(_) | Step::End => return Err(damaged_before(index, walker.position())),
             }
         }
-        Ok((Previous::of(&header), Some(walker.position())))
+        // The frame of the entry before is bad itself. Its term is known, and where it ends, from the one that follows it.
+        // The segment ends inside it, so that every walk meets it, and nothing dead behind it.
+        let term = self.runs.term(before).expect("what is not trimmed has a term");
+        let previous = Previous { index: before, term, end_offset: first.base_offset, appended_at_ms: 0 };
+        Ok((previous, Some(walker.position() + 1)))
     }
 
     /// Begins a new segment, whose empty files these are.
@@ -344,7 +357,11 @@ impl<D: Disk> Log<D> {
                 last_index: previous.index,
                 end_offset: previous.end_offset,
                 first_appended_at_ms: last.end.first_appended_at_ms.filter(|_| has_entries),
-                last_appended_at_ms: has_entries.then_some(previous.appended_at_ms),
+                // Where it is not known (0), that of an entry which was behind it is not too early.
+                last_appended_at_ms: match previous.appended_at_ms {
+                    0 => last.end.last_appended_at_ms.filter(|_| has_entries),
+                    known => has_entries.then_some(known),
+                },
             }));
         }
         if let Some(last) = self.sealed.last() {

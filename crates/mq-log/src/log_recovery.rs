@@ -13,7 +13,7 @@ use crate::segment::{self, Segment, SegmentEnd};
 use crate::sparse_index::{self, Found, POINT_BYTES, Point, Points};
 use crate::state_record::{ReplicaState, SegmentState};
 use crate::state_recovery::Purpose;
-use crate::walk::{Depth, Step, Walker};
+use crate::walk::{Depth, SCAN_PAYLOAD_BYTES_MAX, Step, Walker};
 use mq_types::persist::LostReason;
 use mq_types::{Index, TermRuns};
 use std::io;
@@ -379,7 +379,10 @@ pub(crate) fn look_behind<F: DiskFile>(
         file,
         seed,
         from,
-        |header| header.synced > last_index && header.synced < header.index,
+        |header| {
+            let is_short = header.covered_bytes() <= SCAN_PAYLOAD_BYTES_MAX as usize;
+            is_short && header.synced > last_index && header.synced < header.index
+        },
         |header| synced = synced.max(header.synced),
     )?;
     Ok(Behind { all_zeros, synced })

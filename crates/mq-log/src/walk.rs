@@ -14,7 +14,7 @@ use std::io;
 const SCAN_CHUNK_BYTES: u64 = 64 << 10;
 /// Behind a bad frame, longer entries without records are not looked for: what looks like one there may be a client's
 /// bytes, and is not worth a long read.
-const SCAN_PAYLOAD_BYTES_MAX: u32 = 64 << 10;
+pub(crate) const SCAN_PAYLOAD_BYTES_MAX: u32 = 64 << 10;
 
 /// How much of a frame is read and verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use mq_log::disk::Disk;
 use mq_log::inspect::{Item, Problem, inspect};
 use mq_log::{MemDisk, Options, ReadError, ShardOpen};
 use mq_types::persist::{LostReason, ReplicaWrite, Snapshot, Standing};
-use mq_types::{Body, Entry, Index, Offset};
+use mq_types::{Body, Entry, Index, Offset, Term};
 use std::path::{Path, PathBuf};
 
 /// A partition of several small segments, some with an index of several points, stopped cleanly.
@@ -235,4 +235,49 @@ fn every_cut_of_a_tail_of_64_kib_gives_the_whole_frames_before_it() {
         scope.spawn(|| cut_at(&disk, &model, &file, &ends, one));
         cut_at(&disk, &model, &file, &ends, other);
     });
+}
+
+/// Entries 2 to 6 are committed, 7 to 9 are a leader's who was cut off; another leader replaces them from 7 on. The frame
+/// before is bad: what it takes to cut behind it is known without it.
+#[test]
+fn a_suffix_is_cut_behind_a_bad_frame_which_costs_that_place_alone() {
+    // Every frame is a point of the index, as long ones are.
+    let options = |start| Options {
+        segment_size_bytes_max: 1 << 20,
+        index_interval_bytes: 1,
+        ..small_options(1, start)
+    };
+    let mut disk = MemDisk::new();
+    let mut store = open(&disk, options(1)).remove(0).store;
+    let mut model = create_partition(&mut store);
+    append(&mut store, &mut model, 2, &[1, 1, 1, 1, 1]);
+    for _ in 0..3 {
+        let write = ReplicaWrite { commit: Index(6), entries: model.next_entries(2, &[1]), ..model.write() };
+        persist(&mut store, &mut model, &write);
+    }
+    let file = partition_files(&disk, ".seg").pop().expect("there is one");
+    let mut positions = Vec::new();
+    inspect(&disk, &file, &mut |item| {
+        if let Item::Entry { position, .. } = item {
+            positions.push(position.0);
+        }
+    })
+    .expect("it was listed");
+    disk.flip_bit(&file, (positions[4] + 20) * 8).expect("it was listed");
+
+    let write = ReplicaWrite { entries: model.entries_from(7, 3, &[1]), ..model.write() };
+    store.persist_round(vec![write]).expect("one bad frame is no reason to stop");
+    for life in 2..6 {
+        drop(store);
+        disk = crash_process(&disk);
+        let shard = open(&disk, options(life)).remove(0);
+        assert_eq!((shard.recovered[0].standing, shard.recovered[0].last_index), (Standing::Sound, Index(7)));
+        store = shard.store;
+        let reader = store.reader(PARTITION).expect("it is here");
+        assert_eq!(reader.entries(Index(2), Index(6), 1 << 20).expect("they are sound").len(), 4);
+        assert!(matches!(reader.entries(Index(6), Index(8), 1 << 20), Err(ReadError::Corrupt { .. })));
+        assert_eq!(reader.entries(Index(7), Index(8), 1 << 20).expect("it is sound")[0].term, Term(3));
+        let bad = reader.scrub(None, 1 << 20).expect("nothing fails").bad;
+        assert_eq!(bad.iter().map(|place| place.position.0).collect::<Vec<_>>(), [positions[4]]);
+    }
 }

@@ -208,6 +208,7 @@ impl Member {
             return Ok(());
         }
         self.leave_out_later_changes(&mut message);
+        self.honour_a_later_log(&mut message);
         if mq_types::planted!("no_term_guard") && message.term < self.term() && message.term > Term(0) {
             message.term = self.term();
         }
@@ -218,6 +219,16 @@ impl Member {
         }
         self.after_call();
         Ok(())
+    }
+
+    /// The library lets the priority overrule a later last term where the log is no longer than this one: a damaged
+    /// replica whose log is the only whole one would never be elected. Whoever has a later term than this one cannot be
+    /// beaten by it, so that to refuse its vote could leave nobody.
+    fn honour_a_later_log(&self, message: &mut Message) {
+        let asks = matches!(message.kind, MessageKind::PreVote | MessageKind::Vote);
+        if asks && message.log_term.0 > self.node.raft.raft_log.last_term() {
+            message.priority = message.priority.max(PRIORITY_SOUND);
+        }
     }
 
     /// Proposes entries, all in one append. They must go on from [`Member::last_index`], [`Member::next_offset`] and

@@ -272,3 +272,29 @@ fn a_leader_that_is_found_lost_stops_leading_and_speaking() {
     world.pass(ELECTION_TICKS_MAX);
     assert!(world.leader().is_some_and(|leader| leader != id(1)));
 }
+
+/// A replica that leads alone while it is cut off has a longer log than the others, of an older term.
+#[test]
+fn a_damaged_replica_leads_when_the_others_logs_are_longer_and_older() {
+    for standing in [Standing::Sound, Standing::Damaged] {
+        let mut world = World::new(3);
+        world.elect(id(1));
+        world.isolate(id(1));
+        for number in 0..5 {
+            world.propose(id(1), &[&format!("in vain {number}")]);
+            world.settle();
+        }
+        world.pass(2 * ELECTION_TICKS_MAX);
+        let leader = world.leader().expect("the other two elect one");
+        world.propose(leader, &["a"]);
+        world.settle();
+        assert_eq!(world.values(leader), ["a"]);
+
+        world.crash(if leader == id(2) { id(3) } else { id(2) });
+        world.disk(leader).standing = standing;
+        world.restart(leader);
+        world.cuts.clear();
+        world.pass(10 * ELECTION_TICKS_MAX);
+        assert_eq!(world.leader(), Some(leader), "{standing:?}, and nobody else can");
+    }
+}
