@@ -100,6 +100,8 @@ pub(crate) struct Replica {
     led_in: Option<Term>,
     /// The members that the controller wants.
     wanted: Wanted,
+    /// Ticks since it is known who is wanted.
+    wanted_ticks: usize,
     /// Whether it has handed over before it loses its vote, as they want it to.
     parting: Parting,
     /// A committed change of the members whose record is being written.
@@ -186,6 +188,7 @@ impl Replica {
             opened_with: (Term(0), commit),
             led_in: None,
             wanted: Wanted::default(),
+            wanted_ticks: 0,
             parting: Parting::NotBegun,
             membership_write: None,
             next_better_ms: 0,
@@ -354,6 +357,7 @@ impl Replica {
 
     /// Time has passed.
     pub(crate) fn tick(&mut self, turn: &mut Turn) {
+        self.wanted_ticks = self.wanted_ticks.saturating_add(1);
         let Some(member) = &mut self.member else { return };
         member.tick();
         if let Serves::Partition(partition) = &mut self.serves {

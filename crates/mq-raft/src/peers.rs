@@ -18,6 +18,8 @@ pub struct Peer {
     pub committed: Index,
     /// Whether anything was heard of it in the last election timeout.
     pub is_active: bool,
+    /// Ticks since anything was heard of it.
+    pub silent_ticks: usize,
 }
 
 /// The silence of each peer. Empty unless this member leads.
@@ -37,9 +39,9 @@ impl Silences {
         self.0.entry(peer).or_insert(Silence { ticks: 0, snapshot_ticks: 0 }).ticks = 0;
     }
 
-    /// Whether it has in the last election timeout.
-    pub(crate) fn is_active(&self, peer: ReplicaId) -> bool {
-        self.0.get(&peer).is_some_and(|silence| silence.ticks < ELECTION_TICKS)
+    /// For how many ticks it has said nothing.
+    pub(crate) fn silent_ticks(&self, peer: ReplicaId) -> usize {
+        self.0.get(&peer).map_or(usize::MAX, |silence| silence.ticks)
     }
 
     /// Time has passed for these peers, of whom some owe the answer to a start snapshot. Returns those whose
@@ -48,7 +50,7 @@ impl Silences {
         self.0.retain(|peer, _| peers.contains_key(peer));
         let mut lost = Vec::new();
         for (&peer, &owes_answer) in peers {
-            let never = Silence { ticks: ELECTION_TICKS, snapshot_ticks: 0 };
+            let never = Silence { ticks: usize::MAX, snapshot_ticks: 0 };
             let silence = self.0.entry(peer).or_insert(never);
             silence.ticks = silence.ticks.saturating_add(1);
             silence.snapshot_ticks = if owes_answer { silence.snapshot_ticks + 1 } else { 0 };

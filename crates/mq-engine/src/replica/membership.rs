@@ -62,6 +62,8 @@ pub(crate) struct Outlook<'a> {
     pub(crate) peers: &'a [Peer],
     /// What the leader knows to be committed.
     pub(crate) commit: Index,
+    /// So many ticks ago the leader learned who is wanted.
+    pub(crate) wanted_ticks: usize,
     /// Members that have left before, as the metadata know.
     pub(crate) returned: &'a BTreeSet<ReplicaId>,
 }
@@ -73,6 +75,13 @@ impl Outlook<'_> {
 
     fn is_active(&self, replica: ReplicaId) -> bool {
         replica == self.own || self.peers.iter().any(|peer| peer.replica == replica && peer.is_active)
+    }
+
+    /// Whether anything was heard of it since it is known who is wanted: that somebody was there a moment before is no
+    /// reason to let another one go.
+    fn has_answered(&self, replica: ReplicaId) -> bool {
+        let has_answered = |peer: &Peer| peer.is_active && peer.silent_ticks < self.wanted_ticks;
+        replica == self.own || self.peers.iter().any(|peer| peer.replica == replica && has_answered(peer))
     }
 
     fn has_caught_up(&self, replica: ReplicaId) -> bool {
@@ -155,8 +164,8 @@ fn next_target(wanted: &Wanted, outlook: &Outlook<'_>) -> Option<MembershipTarge
     if is_complete || mq_types::planted!("leaver_goes_first") {
         next_voters.retain(|id| !leaves(id) && !is_to_listen(id));
     }
-    let active = next_voters.iter().filter(|id| outlook.is_active(**id)).count();
-    if active * 2 <= next_voters.len() {
+    let there = next_voters.iter().filter(|id| outlook.has_answered(**id)).count();
+    if there * 2 <= next_voters.len() {
         return None; // they could not even commit that they are the members
     }
     let listens = |id: &ReplicaId| {
@@ -173,6 +182,7 @@ impl Replica {
     pub(crate) fn want(&mut self, wanted: Wanted) {
         if self.wanted != wanted {
             self.wanted = wanted;
+            self.wanted_ticks = 0;
             self.parting = Parting::NotBegun;
         }
     }
@@ -196,6 +206,7 @@ impl Replica {
             own: self.replica,
             peers: &peers,
             commit: member.commit(),
+            wanted_ticks: self.wanted_ticks,
             returned: &returned,
         };
         if let Some(step) = Step::next(&self.wanted, &outlook) {

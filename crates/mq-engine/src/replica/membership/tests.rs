@@ -27,13 +27,13 @@ fn wanted(replicas: &[ReplicaInfo], leaving: &[ReplicaId]) -> Wanted {
 }
 
 fn peer(replica: ReplicaId, matched: u64) -> Peer {
-    Peer { replica, matched: Index(matched), committed: Index(matched), is_active: true }
+    Peer { replica, matched: Index(matched), committed: Index(matched), is_active: true, silent_ticks: 0 }
 }
 
 /// What broker 1's replica knows as leader of these; nobody has left before.
 fn outlook<'a>(current: &'a Membership, peers: &'a [Peer]) -> Outlook<'a> {
     static NOBODY: BTreeSet<ReplicaId> = BTreeSet::new();
-    Outlook { current, own: id(1, 2), peers, commit: Index(LAST), returned: &NOBODY }
+    Outlook { current, own: id(1, 2), peers, commit: Index(LAST), wanted_ticks: 10, returned: &NOBODY }
 }
 
 /// The step that broker 1's replica takes as leader of these; all peers are active.
@@ -141,6 +141,15 @@ fn a_predecessor_on_the_same_broker_goes_before_its_successor_can_come() {
     let peers = [peer(b, LAST), peer(old, LAST)];
     let wanted = wanted(&[info(a), info(b), unopened], &[old]);
     assert_eq!(step(&wanted, &[a, b, old], &[], &peers), target(&[a, b], &[]));
+}
+
+#[test]
+fn nobody_goes_before_those_who_stay_have_answered_since_that_is_wanted() {
+    let (a, b, c) = (id(1, 2), id(2, 2), id(3, 2));
+    let wanted = wanted(&[info(a), info(b)], &[c]);
+    let heard = |silent_ticks| [Peer { silent_ticks, ..peer(b, LAST) }, peer(c, LAST)];
+    assert_eq!(step(&wanted, &[a, b, c], &[], &heard(10)), None, "it may have been gone before");
+    assert_eq!(step(&wanted, &[a, b, c], &[], &heard(9)), target(&[a, b], &[]));
 }
 
 #[test]
