@@ -268,7 +268,8 @@ fn header_at<D: Disk>(
     Ok(None)
 }
 
-/// The entries after `index`, without records; `None`: one does not verify.
+/// The entries after `index`, without records; `None`: one does not verify. What is bad up to there is not needed here, and
+/// costs that place alone.
 fn entries_after<D: Disk>(
     disk: &D,
     dir: &Path,
@@ -282,6 +283,13 @@ fn entries_after<D: Disk>(
         let mut walker = segment.walk_towards(disk, dir, from).map_err(io_failed("read", &path))?;
         loop {
             match walker.step().map_err(io_failed("read", &path))? {
+                Step::Bad if entries.is_empty() => {
+                    let next = walker.behind_bad().and_then(|from| walker.scan(from, segment.end.position));
+                    match next.map_err(io_failed("read", &path))? {
+                        Some(next) if next.header.index <= index.next() => walker.pass_to(next.position),
+                        _ => return Ok(None),
+                    }
+                }
                 Step::Frame(frame) if frame.header.index <= index => {}
                 Step::Frame(frame) => {
                     let meta = frame.header.meta().expect("a walk gives entries");

@@ -237,6 +237,48 @@ fn every_cut_of_a_tail_of_64_kib_gives_the_whole_frames_before_it() {
     });
 }
 
+/// Where the entries of a segment are.
+fn positions(disk: &MemDisk, file: &Path) -> Vec<u64> {
+    let mut positions = Vec::new();
+    inspect(disk, file, &mut |item| {
+        if let Item::Entry { position, .. } = item {
+            positions.push(position.0);
+        }
+    })
+    .expect("it was listed");
+    positions
+}
+
+/// What is known to be committed ends in an older segment, and entries are looked for from there on, by way of a bad one
+/// that nobody needs to go on.
+#[test]
+fn a_bad_frame_that_is_not_needed_to_go_on_costs_that_place_alone() {
+    let disk = MemDisk::new();
+    let options = |start| Options {
+        index_interval_bytes: 1 << 20,
+        segment_size_bytes_max: 1 << 20,
+        ..small_options(1, start)
+    };
+    let mut store = open(&disk, options(1)).remove(0).store;
+    let mut model = create_partition(&mut store);
+    append(&mut store, &mut model, 2, &[1, 1, 1, 1, 1]);
+    let roll = ReplicaWrite { roll: true, ..model.write() };
+    persist(&mut store, &mut model, &roll);
+    let write = ReplicaWrite { commit: Index(4), entries: model.next_entries(2, &[1, 1]), ..model.write() };
+    persist(&mut store, &mut model, &write);
+    let sealed = partition_files(&disk, ".seg").remove(0);
+    disk.flip_bit(&sealed, (positions(&disk, &sealed)[1] + 20) * 8).expect("it was listed");
+    drop(store);
+
+    let shard = open(&crash_process(&disk), options(2)).remove(0);
+    let found = &shard.recovered[0];
+    assert_eq!((found.standing, found.commit, found.last_index), (Standing::Sound, Index(4), Index(8)));
+    assert_eq!(found.tail.first().map(|entry| entry.meta.index), Some(Index(5)));
+    let reader = shard.store.reader(PARTITION).expect("it is here");
+    assert!(matches!(reader.entries(Index(3), Index(4), 1 << 20), Err(ReadError::Corrupt { .. })));
+    assert_eq!(reader.entries(Index(4), Index(9), 1 << 20).expect("they are sound").len(), 5);
+}
+
 /// Entries 2 to 6 are committed, 7 to 9 are a leader's who was cut off; another leader replaces them from 7 on. The frame
 /// before is bad: what it takes to cut behind it is known without it.
 #[test]
@@ -256,13 +298,7 @@ fn a_suffix_is_cut_behind_a_bad_frame_which_costs_that_place_alone() {
         persist(&mut store, &mut model, &write);
     }
     let file = partition_files(&disk, ".seg").pop().expect("there is one");
-    let mut positions = Vec::new();
-    inspect(&disk, &file, &mut |item| {
-        if let Item::Entry { position, .. } = item {
-            positions.push(position.0);
-        }
-    })
-    .expect("it was listed");
+    let positions = positions(&disk, &file);
     disk.flip_bit(&file, (positions[4] + 20) * 8).expect("it was listed");
 
     let write = ReplicaWrite { entries: model.entries_from(7, 3, &[1]), ..model.write() };
