@@ -163,16 +163,12 @@ impl Engine {
     fn remove_strangers(&mut self, turn: &mut Turn) {
         let image = Arc::clone(&self.image);
         let next = image.next_allocation.get(&self.options.broker).copied().unwrap_or_default();
-        let is_named = |quorum: QuorumId, replica: ReplicaId| {
-            let members = image.members(quorum).is_some_and(|members| members.ids().any(|id| id == replica));
-            members || image.tombstones.get(&quorum).is_some_and(|gone| gone.contains(&replica))
-        };
         let may_go = |here: &&Replica| {
             let is_absence_enough =
                 mq_types::planted!("absence_deletes") && here.quorum() != QuorumId::CONTROLLER;
             is_absence_enough || here.was_never_opened() && here.id().allocation() < next
         };
-        let is_stranger = |here: &&Replica| may_go(here) && !is_named(here.quorum(), here.id());
+        let is_stranger = |here: &&Replica| may_go(here) && !image.names(here.quorum(), here.id());
         let strangers: Vec<QuorumId> =
             self.replicas.values().filter(is_stranger).map(Replica::quorum).collect();
         for quorum in strangers {

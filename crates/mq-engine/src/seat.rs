@@ -174,10 +174,10 @@ impl Seat {
             return; // nothing is written to this log any more
         }
         if let Some(snapshot) = self.controller.take_snapshot_if_due(here.applied) {
+            writes.trim(Trim::Index(snapshot.index));
             let due = writes.due();
             // Only whole segments go, so that this one must end for the next snapshot to let it go.
             due.roll = true;
-            due.trim = Some(Trim::Index(snapshot.index));
             due.snapshot = Some(snapshot);
         }
     }
@@ -185,9 +185,7 @@ impl Seat {
     /// Whether the image names this replica. One that took another's place here catches up from before: what it reads
     /// on the way may want replicas that this broker has removed since, under ids that must not come back.
     fn is_named(&self, here: &Standpoint) -> bool {
-        let image = self.controller.image();
-        let gone = image.tombstones.get(&QuorumId::CONTROLLER).into_iter().flatten().copied();
-        here.is_sole_voter || image.controller.ids().chain(gone).any(|id| id == here.replica)
+        here.is_sole_voter || self.controller.image().names(QuorumId::CONTROLLER, here.replica)
     }
 }
 

@@ -281,7 +281,7 @@ impl<D: Disk> Log<D> {
                     return Ok((Previous::of(&frame.header), Some(walker.position())));
                 }
                 Step::Frame(frame) if frame.header.index < before => {}
-                Step::Bad => match walker.scan(walker.behind_bad()?, segment.end.position)? {
+                Step::Bad => match walker.next_good(segment.end.position)? {
                     Some(frame) if frame.header.index < index => walker.pass_to(frame.position),
                     _ => break,
                 },

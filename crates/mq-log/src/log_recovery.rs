@@ -380,7 +380,7 @@ pub(crate) fn look_behind<F: DiskFile>(
         seed,
         from,
         |header| {
-            let is_short = header.covered_bytes() <= SCAN_PAYLOAD_BYTES_MAX as usize;
+            let is_short = header.covered_bytes() <= SCAN_PAYLOAD_BYTES_MAX;
             is_short && header.synced > last_index && header.synced < header.index
         },
         |header| synced = synced.max(header.synced),

@@ -284,8 +284,7 @@ fn entries_after<D: Disk>(
         loop {
             match walker.step().map_err(io_failed("read", &path))? {
                 Step::Bad if entries.is_empty() => {
-                    let next = walker.behind_bad().and_then(|from| walker.scan(from, segment.end.position));
-                    match next.map_err(io_failed("read", &path))? {
+                    match walker.next_good(segment.end.position).map_err(io_failed("read", &path))? {
                         Some(next) if next.header.index <= index.next() => walker.pass_to(next.position),
                         _ => return Ok(None),
                     }

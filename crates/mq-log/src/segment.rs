@@ -213,7 +213,7 @@ pub(crate) fn rebuild<F: DiskFile>(walker: Walker<F>, seed: &Seed, until: u64) -
             Step::End => return Ok(points),
             Step::Bad => {
                 // The next good frame gets a point, so that nobody must pass this place again to reach it.
-                let Some(frame) = walker.scan(walker.behind_bad()?, until)? else { return Ok(points) };
+                let Some(frame) = walker.next_good(until)? else { return Ok(points) };
                 walker.pass_to(frame.position);
                 next_at = frame.position;
             }

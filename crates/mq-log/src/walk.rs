@@ -14,7 +14,7 @@ use std::io;
 const SCAN_CHUNK_BYTES: u64 = 64 << 10;
 /// Behind a bad frame, longer entries without records are not looked for: what looks like one there may be a client's
 /// bytes, and is not worth a long read.
-pub(crate) const SCAN_PAYLOAD_BYTES_MAX: u32 = 64 << 10;
+pub(crate) const SCAN_PAYLOAD_BYTES_MAX: usize = 64 << 10;
 
 /// How much of a frame is read and verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +138,11 @@ impl<F: DiskFile> Walker<F> {
         }
     }
 
+    /// The next good frame behind the bad one on which this walker stands, if it begins before `scan_until`.
+    pub(crate) fn next_good(&self, scan_until: u64) -> io::Result<Option<Frame>> {
+        self.scan(self.behind_bad()?, scan_until)
+    }
+
     /// The first frame that begins in `from..scan_until` and whose own checksum is right. Its salt is this segment's,
     /// so it is no client's bytes, and offsets, indexes and times of a segment only grow.
     pub(crate) fn scan(&self, from: u64, scan_until: u64) -> io::Result<Option<Frame>> {
@@ -152,7 +157,7 @@ impl<F: DiskFile> Walker<F> {
                 }
                 let header = FrameHeader::decode(bytes.try_into().expect("a header's bytes"));
                 let Some(header) = header else { continue };
-                if header.covered_bytes() as u64 > u64::from(SCAN_PAYLOAD_BYTES_MAX) {
+                if header.covered_bytes() > SCAN_PAYLOAD_BYTES_MAX {
                     continue;
                 }
                 if let Step::Frame(frame) = self.look(position + at as u64).step()? {

@@ -16,10 +16,15 @@ pub struct Peer {
     pub matched: Index,
     /// Up to where it knows entries to be committed, as it said last.
     pub committed: Index,
-    /// Whether anything was heard of it in the last election timeout.
-    pub is_active: bool,
     /// Ticks since anything was heard of it.
     pub silent_ticks: usize,
+}
+
+impl Peer {
+    /// Whether anything was heard of it in the last election timeout.
+    pub fn is_active(&self) -> bool {
+        self.silent_ticks < ELECTION_TICKS
+    }
 }
 
 /// The silence of each peer. Empty unless this member leads.

@@ -77,6 +77,11 @@ pub(crate) fn broker_id(at: At) -> BrokerId {
     BrokerId(at as u32 + 1)
 }
 
+/// Which broker that is.
+pub(crate) fn place(broker: BrokerId) -> At {
+    broker.0 as At - 1
+}
+
 /// The life of a process.
 impl Broker {
     pub(crate) fn new(at: At, swarm: &Arc<Swarm>, mem: MemDisk) -> Broker {

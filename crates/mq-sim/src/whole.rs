@@ -4,7 +4,7 @@
 //! Of the copies of an entry a majority stays good: of each quorum, one member at a time is lost or has flipped bits.
 //! It counts as long as it is a member; the members after it get what they have from the others.
 
-use crate::broker::{Broker, broker_id};
+use crate::broker::{Broker, broker_id, place};
 use crate::queue::At;
 use crate::record::Record;
 use mq_engine::controller::{Health, Image, Members, ReplicaInfo};
@@ -71,7 +71,7 @@ fn bears_loss(
 
 /// Whether bits of this replica have flipped.
 pub(crate) fn has_rot(brokers: &[Broker], quorum: QuorumId, replica: ReplicaId) -> bool {
-    brokers[replica.broker().0 as usize - 1].disk.rot.has(quorum, replica)
+    brokers[place(replica.broker())].disk.rot.has(quorum, replica)
 }
 
 /// Every quorum, its members and those of them that vote.
@@ -96,7 +96,7 @@ pub(crate) fn check(
     }
     let wanted: BTreeSet<ReplicaId> = members.ids().collect();
     for info in &members.replicas {
-        let directory = brokers[info.replica.broker().0 as usize - 1].directory;
+        let directory = brokers[place(info.replica.broker())].directory;
         // A damaged one goes on, and it is for people to replace it.
         let is_as_it_should = match info.health {
             Health::Sound => true,

@@ -144,8 +144,13 @@ impl Image {
     /// know yet has an id that they have not given away.
     pub fn has_left(&self, quorum: QuorumId, replica: ReplicaId) -> bool {
         let next = self.next_allocation.get(&replica.broker()).copied().unwrap_or_default();
-        let is_named = |members: &Members| members.ids().any(|id| id == replica);
-        replica.allocation() < next && self.members(quorum).is_some_and(|members| !is_named(members))
+        replica.allocation() < next && self.members(quorum).is_some_and(|members| !members.names(replica))
+    }
+
+    /// Whether anything is said of this replica of that quorum: that it is wanted, that it leaves, or that it is to go.
+    pub(crate) fn names(&self, quorum: QuorumId, replica: ReplicaId) -> bool {
+        self.members(quorum).is_some_and(|members| members.names(replica))
+            || self.tombstones.get(&quorum).is_some_and(|gone| gone.contains(&replica))
     }
 
     /// Those of the controller's replicas that should vote: an odd number of the sound ones, at most five, since one

@@ -47,6 +47,11 @@ impl Members {
         self.replicas.iter().chain(&self.leaving).map(|info| info.replica)
     }
 
+    /// Whether this one is wanted or leaves.
+    pub fn names(&self, replica: ReplicaId) -> bool {
+        self.ids().any(|id| id == replica)
+    }
+
     /// The wanted replica of this id.
     pub fn get(&self, replica: ReplicaId) -> Option<&ReplicaInfo> {
         self.replicas.iter().find(|info| info.replica == replica)

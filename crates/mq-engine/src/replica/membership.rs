@@ -73,26 +73,29 @@ impl Outlook<'_> {
         self.current.voters.contains(&replica) || self.current.learners.contains(&replica)
     }
 
+    fn peer(&self, replica: ReplicaId) -> Option<&Peer> {
+        self.peers.iter().find(|peer| peer.replica == replica)
+    }
+
     fn is_active(&self, replica: ReplicaId) -> bool {
-        replica == self.own || self.peers.iter().any(|peer| peer.replica == replica && peer.is_active)
+        replica == self.own || self.peer(replica).is_some_and(Peer::is_active)
     }
 
     /// Whether anything was heard of it since it is known who is wanted: that somebody was there a moment before is no
     /// reason to let another one go.
     fn has_answered(&self, replica: ReplicaId) -> bool {
-        let has_answered = |peer: &Peer| peer.is_active && peer.silent_ticks < self.wanted_ticks;
-        replica == self.own || self.peers.iter().any(|peer| peer.replica == replica && has_answered(peer))
+        let has_answered = |peer: &Peer| peer.is_active() && peer.silent_ticks < self.wanted_ticks;
+        replica == self.own || self.peer(replica).is_some_and(has_answered)
     }
 
     fn has_caught_up(&self, replica: ReplicaId) -> bool {
         let near = |peer: &Peer| peer.matched.0.saturating_add(CAUGHT_UP_ENTRIES) >= self.commit.0;
-        self.peers.iter().any(|peer| peer.replica == replica && peer.is_active && near(peer))
+        self.peer(replica).is_some_and(|peer| peer.is_active() && near(peer))
     }
 
     /// Whether it knows that it votes now. It would not campaign before.
     fn knows_the_members(&self, replica: ReplicaId) -> bool {
-        let knows = |peer: &Peer| peer.committed >= self.current.conf_index;
-        self.peers.iter().any(|peer| peer.replica == replica && knows(peer))
+        self.peer(replica).is_some_and(|peer| peer.committed >= self.current.conf_index)
     }
 }
 
@@ -196,11 +199,13 @@ impl Replica {
         }
         let peers = member.peers();
         if let Serves::Controller(seat) = &mut self.serves {
-            let silent = peers.iter().filter(|peer| !peer.is_active);
+            let silent = peers.iter().filter(|peer| !peer.is_active());
             seat.set_silent(silent.map(|peer| peer.replica.broker()).collect());
         }
         let current = member.membership();
-        let returned = all_members(current).filter(|id| turn.image.has_left(self.quorum, *id)).collect();
+        // All metadata are asked only about a member that nobody wants or lets go: there is hardly ever one.
+        let unnamed = all_members(current).filter(|id| !self.wanted.members.names(*id));
+        let returned = unnamed.filter(|id| turn.image.has_left(self.quorum, *id)).collect();
         let outlook = Outlook {
             current,
             own: self.replica,

@@ -9,7 +9,7 @@
 
 use super::Member;
 use crate::membership::{self, MembershipTarget, ProposeMembershipError};
-use crate::options::{ELECTION_TICKS, LEARNER_APPENDS_IN_FLIGHT_MAX};
+use crate::options::LEARNER_APPENDS_IN_FLIGHT_MAX;
 use crate::peers::Peer;
 use crate::work::MembershipChange;
 use crate::{convert, work};
@@ -95,15 +95,11 @@ impl Member {
         }
         let own = self.options.replica;
         let progress = self.node.raft.prs().iter().map(|(&id, progress)| (ReplicaId(id), progress));
-        let peers = progress.filter(|(replica, _)| *replica != own).map(|(replica, progress)| {
-            let silent_ticks = self.silences.silent_ticks(replica);
-            Peer {
-                replica,
-                matched: Index(progress.matched),
-                committed: Index(progress.committed_index),
-                is_active: silent_ticks < ELECTION_TICKS,
-                silent_ticks,
-            }
+        let peers = progress.filter(|(replica, _)| *replica != own).map(|(replica, progress)| Peer {
+            replica,
+            matched: Index(progress.matched),
+            committed: Index(progress.committed_index),
+            silent_ticks: self.silences.silent_ticks(replica),
         });
         let mut peers: Vec<Peer> = peers.collect();
         peers.sort_unstable_by_key(|peer| peer.replica);

@@ -2,7 +2,7 @@
 
 use crate::members::target;
 use crate::world::{World, id};
-use mq_raft::{ELECTION_TICKS, HEARTBEAT_TICKS, Kind, ProposeMembershipError, Role};
+use mq_raft::{ELECTION_TICKS, HEARTBEAT_TICKS, Kind, Peer, ProposeMembershipError, Role};
 use mq_types::message::MessageKind;
 use mq_types::persist::Membership;
 use mq_types::{Body, EntryKind, Index};
@@ -37,7 +37,7 @@ fn a_learner_is_added_catches_up_and_becomes_a_voter() {
     let peers = world.member(id(1)).peers();
     let last_index = world.member(id(1)).last_index();
     assert_eq!(peers.len(), 1);
-    assert_eq!((peers[0].replica, peers[0].matched, peers[0].is_active), (id(2), last_index, true));
+    assert_eq!((peers[0].replica, peers[0].matched, peers[0].is_active()), (id(2), last_index, true));
     assert_eq!(world.values(id(2)), ["a", "b"]);
 
     world.change(id(1), &[1, 2], &[]);
@@ -407,7 +407,7 @@ fn a_silent_peer_is_not_active_and_a_checked_quorum_does_not_make_it_so() {
     world.isolate(id(3));
     for tick in 0..4 * ELECTION_TICKS {
         world.pass(1);
-        let peers: Vec<_> = world.member(id(1)).peers().iter().map(|peer| peer.is_active).collect();
+        let peers: Vec<_> = world.member(id(1)).peers().iter().map(Peer::is_active).collect();
         assert!(peers[0], "replica 2 answers");
         assert_eq!(peers[1], tick + 1 < ELECTION_TICKS, "tick {tick}");
     }

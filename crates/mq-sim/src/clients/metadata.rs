@@ -1,10 +1,11 @@
 //! What clients know of topics, partitions and leaders: perhaps not the newest.
 
+use crate::broker::{broker_id, place};
 use crate::queue::At;
 use crate::stage::Stage;
 use mq_checker::history::Fact;
 use mq_engine::controller::{Image, TopicConfig};
-use mq_types::{BrokerId, Index, QuorumId, ReplicaId, Term, TopicId};
+use mq_types::{Index, QuorumId, ReplicaId, Term, TopicId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A partition.
@@ -78,8 +79,8 @@ impl Metadata {
                 let known = Known {
                     name: topic.name.clone(),
                     id: partition.id.0,
-                    replicas: replicas.map(|r| (r.replica.broker().0 as usize - 1, r.replica)).collect(),
-                    leader: was_leader.filter(|at| partition.members.on(BrokerId(*at as u32 + 1)).is_some()),
+                    replicas: replicas.map(|r| (place(r.replica.broker()), r.replica)).collect(),
+                    leader: was_leader.filter(|at| partition.members.on(broker_id(*at)).is_some()),
                     named: before.map_or([None; 2], |known| known.named),
                     term: before.map_or(Term(0), |known| known.term),
                 };

@@ -8,6 +8,7 @@ mod metadata;
 mod producer;
 
 use crate::ask::{Answer, Ask};
+use crate::broker::place;
 use crate::network::Network;
 use crate::queue::{At, CallId, Event};
 use crate::random::Random;
@@ -166,7 +167,7 @@ impl Clients {
             _ => None,
         };
         let hint = match error {
-            Some(Error::NotLeader { leader, .. }) => Some(Some(leader.0 as usize - 1)),
+            Some(Error::NotLeader { leader, .. }) => Some(Some(place(*leader))),
             Some(Error::NoLeader { .. }) => Some(None),
             None if matches!(answer, Answer::Refused) => Some(None),
             _ => None,

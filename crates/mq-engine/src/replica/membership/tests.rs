@@ -3,7 +3,7 @@
 use super::parting::{Handover, Heirs, Parting};
 use super::{CAUGHT_UP_ENTRIES, Outlook, Step, Wanted, better_leader, next_target};
 use crate::controller::{Health, Members, ReplicaInfo};
-use mq_raft::{MembershipTarget, Peer};
+use mq_raft::{ELECTION_TICKS, MembershipTarget, Peer};
 use mq_types::persist::Membership;
 use mq_types::{BrokerId, DirectoryId, Index, ReplicaId};
 use std::collections::BTreeSet;
@@ -27,7 +27,7 @@ fn wanted(replicas: &[ReplicaInfo], leaving: &[ReplicaId]) -> Wanted {
 }
 
 fn peer(replica: ReplicaId, matched: u64) -> Peer {
-    Peer { replica, matched: Index(matched), committed: Index(matched), is_active: true, silent_ticks: 0 }
+    Peer { replica, matched: Index(matched), committed: Index(matched), silent_ticks: 0 }
 }
 
 /// What broker 1's replica knows as leader of these; nobody has left before.
@@ -82,7 +82,7 @@ fn a_learner_votes_when_it_has_caught_up_and_answers() {
     let wanted = wanted(&[info(a), info(b)], &[]);
     assert_eq!(step(&wanted, &[a], &[b], &[peer(b, LAST - CAUGHT_UP_ENTRIES - 1)]), None);
     assert_eq!(step(&wanted, &[a], &[b], &[peer(b, LAST - CAUGHT_UP_ENTRIES)]), target(&[a, b], &[]));
-    let silent = Peer { is_active: false, ..peer(b, LAST) };
+    let silent = Peer { silent_ticks: ELECTION_TICKS, ..peer(b, LAST) };
     assert_eq!(step(&wanted, &[a], &[b], &[silent]), None);
 }
 
@@ -155,7 +155,7 @@ fn nobody_goes_before_those_who_stay_have_answered_since_that_is_wanted() {
 #[test]
 fn a_change_whose_voters_do_not_answer_is_not_begun() {
     let (a, b, c) = (id(1, 2), id(2, 2), id(3, 2));
-    let silent = Peer { is_active: false, ..peer(b, LAST) };
+    let silent = Peer { silent_ticks: ELECTION_TICKS, ..peer(b, LAST) };
     let wanted = wanted(&[info(a), info(b)], &[c]);
     assert_eq!(step(&wanted, &[a, b, c], &[], &[silent, peer(c, LAST)]), None);
 }
@@ -201,7 +201,7 @@ fn the_only_voter_hands_over_when_its_successor_knows_that_it_votes() {
     let unaware = Peer { committed: Index(LAST - 1), ..peer(b, LAST) };
     assert_eq!(heirs(&wanted, &joint, &[unaware]), Heirs::Late);
     assert_eq!(heirs(&wanted, &joint, &[peer(b, LAST)]), Heirs::Ready(b));
-    let silent = Peer { is_active: false, ..peer(b, LAST) };
+    let silent = Peer { silent_ticks: ELECTION_TICKS, ..peer(b, LAST) };
     assert_eq!(heirs(&wanted, &joint, &[silent]), Heirs::None);
 }
 
