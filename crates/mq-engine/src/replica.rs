@@ -8,6 +8,7 @@
 //! Every arrow but the second is a durable write. What the entries mean is the business of what is served.
 
 mod durable;
+mod feeding;
 pub(crate) mod membership;
 mod orders;
 mod stamper;
@@ -22,6 +23,7 @@ use crate::segments::Segments;
 use crate::turn::Turn;
 use crate::writes::Writes;
 use crate::{Event, ReadId, WriteNumber, controller};
+use feeding::Feeding;
 use membership::{Parting, Wanted, is_sole_voter};
 use mq_raft::{Kind, Limits, Member, MembershipChange, Role, RoleChange, StepError};
 use mq_types::persist::{Create, LogStatus, LostReason, RecoveredReplica, Standing, Start};
@@ -108,6 +110,8 @@ pub(crate) struct Replica {
     membership_write: Option<MembershipChange>,
     /// When to look next whether another one should lead.
     next_better_ms: u64,
+    /// Whether what peers need of the log can be read.
+    feeding: Feeding,
     serves: Serves,
     /// Something has happened since readers and waiters were last told.
     is_stirred: bool,
@@ -192,6 +196,7 @@ impl Replica {
             parting: Parting::NotBegun,
             membership_write: None,
             next_better_ms: 0,
+            feeding: Feeding::default(),
             serves,
             is_stirred: true,
         }
@@ -391,8 +396,9 @@ impl Replica {
     }
 
     /// Entries that were read for a peer.
-    pub(crate) fn entries_read(&mut self, read: ReadId, entries: Option<Vec<Entry>>) {
+    pub(crate) fn entries_read(&mut self, read: ReadId, entries: Option<Vec<Entry>>, now_ms: u64) {
         if let Some(member) = &mut self.member {
+            self.feeding.read(entries.is_some(), member.commit(), now_ms);
             member.entries_read(mq_raft::ReadId(read.0), entries.ok_or(mq_raft::ReadFailed));
         }
     }

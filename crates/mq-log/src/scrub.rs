@@ -10,7 +10,7 @@ use crate::reader::{BadPlace, ReadError, Reader};
 use crate::segment::Segment;
 use crate::walk::{Depth, Step, Walker};
 use crate::{Disk, DiskFile};
-use mq_types::{Offset, Position, QuorumId, SegmentNumber};
+use mq_types::{Offset, Position, QuorumId, ReplicaId, SegmentNumber};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -132,6 +132,8 @@ impl Scrubber {
 /// Where a scrub of one log stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScrubPlace {
+    /// In this replica's log. One that took its place at the same quorum counts its segments from the beginning again.
+    replica: ReplicaId,
     /// In this segment, or in the first one after it that is still there.
     segment: SegmentNumber,
     /// 0: at its head.
@@ -145,12 +147,12 @@ pub struct ScrubPlace {
 }
 
 impl ScrubPlace {
-    fn beginning(segment: SegmentNumber) -> ScrubPlace {
-        ScrubPlace { segment, position: 0, offset: Offset(0), previous: None, gap: None }
+    fn beginning(replica: ReplicaId, segment: SegmentNumber) -> ScrubPlace {
+        ScrubPlace { replica, segment, position: 0, offset: Offset(0), previous: None, gap: None }
     }
 
-    fn behind<F: DiskFile>(segment: &Segment<F>) -> ScrubPlace {
-        ScrubPlace::beginning(SegmentNumber(segment.number.0 + 1))
+    fn behind<F: DiskFile>(replica: ReplicaId, segment: &Segment<F>) -> ScrubPlace {
+        ScrubPlace::beginning(replica, SegmentNumber(segment.number.0 + 1))
     }
 }
 
@@ -173,24 +175,25 @@ impl<D: Disk> Reader<D> {
     /// The replica is gone, or the disk refused.
     pub fn scrub(&self, from: Option<ScrubPlace>, bytes_max: u64) -> Result<Scrubbed, ReadError> {
         assert!(bytes_max > 0, "a piece has a size");
-        let place = from.unwrap_or(ScrubPlace::beginning(SegmentNumber(0)));
+        let from = from.filter(|place| place.replica == self.replica());
+        let place = from.unwrap_or(ScrubPlace::beginning(self.replica(), SegmentNumber(0)));
         let Some(segment) = self.segment_from(place.segment)? else {
             return Ok(Scrubbed { next: None, read_bytes: 0, bad: Vec::new() });
         };
         let place = match place.segment == segment.number {
             true => place,
-            false => ScrubPlace::beginning(segment.number),
+            false => ScrubPlace::beginning(self.replica(), segment.number),
         };
         let path = segment.path(&self.dir);
         match self.disk.open_cold(&path) {
             Ok(file) => {
-                let piece = Piece::new(&segment, &path, file, bytes_max);
+                let piece = Piece::new(self.replica(), &segment, &path, file, bytes_max);
                 piece.read(place).map_err(|source| ReadError::Io { file: path.clone(), source })
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => match self.missing(&segment) {
                 // Trimmed meanwhile: on to what is left.
                 ReadError::BelowStart { .. } => {
-                    let next = Some(ScrubPlace::behind(&segment));
+                    let next = Some(ScrubPlace::behind(self.replica(), &segment));
                     Ok(Scrubbed { next, read_bytes: 0, bad: Vec::new() })
                 }
                 error => Err(error),
@@ -211,6 +214,7 @@ impl<D: Disk> Reader<D> {
 
 /// A piece of one segment, being read.
 struct Piece<'a, F: DiskFile> {
+    replica: ReplicaId,
     segment: &'a Segment<F>,
     path: &'a Path,
     file: F,
@@ -220,8 +224,14 @@ struct Piece<'a, F: DiskFile> {
 }
 
 impl<'a, F: DiskFile> Piece<'a, F> {
-    fn new(segment: &'a Segment<F>, path: &'a Path, file: F, bytes_max: u64) -> Piece<'a, F> {
-        Piece { segment, path, file, bytes_max, read_bytes: 0, bad: Vec::new() }
+    fn new(
+        replica: ReplicaId,
+        segment: &'a Segment<F>,
+        path: &'a Path,
+        file: F,
+        bytes_max: u64,
+    ) -> Piece<'a, F> {
+        Piece { replica, segment, path, file, bytes_max, read_bytes: 0, bad: Vec::new() }
     }
 
     fn read(mut self, place: ScrubPlace) -> io::Result<Scrubbed> {
@@ -239,6 +249,7 @@ impl<'a, F: DiskFile> Piece<'a, F> {
         }
         self.read_bytes += segment.frames_at;
         Ok(ScrubPlace {
+            replica: self.replica,
             segment: segment.number,
             position: segment.frames_at,
             offset: segment.base_offset(),
@@ -255,7 +266,8 @@ impl<'a, F: DiskFile> Piece<'a, F> {
         let mut walker = Walker::new(file, seed, place.position, end.position, place.previous)
             .beginning_at(place.offset)
             .read(Depth::Whole, ahead);
-        let mut gap = place.gap;
+        // The log may have been cut meanwhile: what lies behind its end is dead, and need not be good.
+        let mut gap = place.gap.filter(|(bad, _)| bad.0 < end.position);
         while self.read_bytes < self.bytes_max && self.bad.len() < STEP_PLACES_MAX {
             let position = walker.position();
             let mut scan_from = position;
@@ -265,7 +277,7 @@ impl<'a, F: DiskFile> Piece<'a, F> {
                         self.read_bytes += frame.header.frame_bytes();
                         continue;
                     }
-                    Step::End => return Ok(ScrubPlace::behind(self.segment)),
+                    Step::End => return Ok(ScrubPlace::behind(self.replica, self.segment)),
                     Step::Bad => {
                         gap = Some((Position(position), walker.offset()));
                         scan_from = walker.behind_bad()?;
@@ -285,13 +297,21 @@ impl<'a, F: DiskFile> Piece<'a, F> {
                 }
                 None if scan_until >= end.position => {
                     self.tell(bad, offset, end.end_offset);
-                    return Ok(ScrubPlace::behind(self.segment));
+                    return Ok(ScrubPlace::behind(self.replica, self.segment));
                 }
                 None => walker.pass_to(scan_until),
             }
         }
         let (position, previous) = (walker.position(), walker.previous());
-        Ok(ScrubPlace { segment: self.segment.number, position, offset: walker.offset(), previous, gap })
+        let replica = self.replica;
+        Ok(ScrubPlace {
+            replica,
+            segment: self.segment.number,
+            position,
+            offset: walker.offset(),
+            previous,
+            gap,
+        })
     }
 
     fn tell(&mut self, position: Position, offset: Offset, end_offset: Offset) {

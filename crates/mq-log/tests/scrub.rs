@@ -5,7 +5,7 @@ mod fixture;
 use fixture::*;
 use mq_log::disk::{Disk, DiskFile};
 use mq_log::{BadPlace, MemDisk, OsDisk, Reader, ScrubOptions, ScrubStep, Scrubber};
-use mq_types::persist::{ReplicaWrite, Trim};
+use mq_types::persist::{Create, ReplicaWrite, Start, Trim};
 use mq_types::{Offset, Position, QuorumId};
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
@@ -136,6 +136,65 @@ fn a_scrub_goes_on_behind_what_was_trimmed_meanwhile() {
         place = scrubbed.next;
     }
     assert_eq!(read_bytes, reader.size_bytes());
+}
+
+#[test]
+fn a_scrub_does_not_go_on_in_another_replica_of_its_quorum_where_it_stood_in_the_one_before() {
+    let (mut store, model) = filled(&MemDisk::new(), ROUNDS);
+    let reader = store.reader(PARTITION).expect("it is here");
+    let mut places = vec![None];
+    while let Some(place) =
+        reader.scrub(*places.last().expect("there is one"), 100).expect("it is sound").next
+    {
+        places.push(Some(place));
+    }
+    assert!(places.len() > 20, "{places:?}");
+    store.persist_round(vec![ReplicaWrite { remove: true, ..model.write() }]).expect("nothing fails");
+    let create =
+        Create { start: Start::BOOTSTRAP, membership: membership(1, &[2]), opened: true, snapshot: None };
+    let mut model = Model::of(&create, PARTITION, replica(2));
+    let write = ReplicaWrite { create: Some(create), ..ReplicaWrite::new(PARTITION, replica(2)) };
+    store.persist_round(vec![write]).expect("nothing fails");
+    for records in 1..=30 {
+        append(&mut store, &mut model, 2, &[records]);
+    }
+    let reader = store.reader(PARTITION).expect("it is here");
+    let whole = reader.scrub(None, 100).expect("it is sound");
+    for place in places {
+        assert_eq!(reader.scrub(place, 100).expect("it is sound"), whole, "{place:?}");
+    }
+}
+
+#[test]
+fn what_was_bad_is_not_told_once_the_log_is_cut_before_it() {
+    let disk = MemDisk::new();
+    let mut store = fresh(&disk);
+    let mut model = create_partition(&mut store);
+    append(&mut store, &mut model, 2, &[1, 1]);
+    let file = segments(&disk)[0].clone();
+    let from = frames_end(&disk, &file) as usize;
+    append(&mut store, &mut model, 2, &[9]);
+    let hole = from..frames_end(&disk, &file) as usize;
+    disk.damage(&file, |bytes| bytes[hole.clone()].fill(0)).expect("it exists");
+    let reader = store.reader(PARTITION).expect("it is here");
+    // Up to just before the next good frame would be looked for in vain.
+    let mut place = None;
+    for _ in 0..100 {
+        let scrubbed = reader.scrub(place, 64).expect("the disk answers");
+        if !scrubbed.bad.is_empty() {
+            break;
+        }
+        place = scrubbed.next;
+    }
+    assert!(place.is_some());
+    let entries = model.entries_from(model.last_index().0, 3, &[2]);
+    let write = ReplicaWrite { entries, ..model.write() };
+    persist(&mut store, &mut model, &write);
+    while let Some(at) = place {
+        let scrubbed = reader.scrub(Some(at), 64).expect("it is sound");
+        assert_eq!(scrubbed.bad, []);
+        place = scrubbed.next;
+    }
 }
 
 /// Runs a scrubber over logs of these sizes until a time; every read with its time, and the passes' ends.

@@ -313,6 +313,15 @@ impl Member {
         }
     }
 
+    /// Lets a voter that stays one campaign at once, whatever it lacks of this log: for a leader that cannot bring it up to
+    /// date. It is elected if most of the others have no more than it has. Nothing happens if this member does not lead.
+    pub fn let_campaign(&mut self, voter: ReplicaId) {
+        if self.is_leader() && self.can_lead(voter) {
+            self.node.raft.send_timeout_now(voter.0);
+            self.after_call();
+        }
+    }
+
     /// Messages to this peer were lost, a start snapshot too if it was sent one: it is probed before it is sent more.
     pub fn unreachable(&mut self, peer: ReplicaId) {
         if !self.is_deaf() {

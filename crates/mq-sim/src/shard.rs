@@ -144,7 +144,7 @@ impl Shard {
             self.unnoted_since_us = None;
         }
         let room = self.look_for_room(disk);
-        self.inputs.extend(room);
+        self.done.extend(room);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ mod parting;
 
 pub(super) use parting::Parting;
 
+use super::feeding::Feeding;
 use super::{Replica, Serves};
 use crate::controller::{Command, Health, Members, ReplicaInfo};
 use crate::turn::Turn;
@@ -16,6 +17,7 @@ use mq_raft::{MembershipTarget, Peer};
 use mq_types::persist::Membership;
 use mq_types::{BrokerId, Index, ReplicaId};
 use parting::{Handover, Heirs};
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 /// A learner so close to what is committed has caught up, in entries: what it still lacks is on its way.
@@ -193,11 +195,20 @@ impl Replica {
     /// Takes one step towards the wanted members, if this replica leads and no other step is under way.
     pub(crate) fn reconcile(&mut self, turn: &mut Turn) {
         let (here, own_health) = (self.here(), self.health());
-        let Some(member) = self.member.as_mut().filter(|_| here.serving) else { return };
-        if member.is_membership_pending() || self.membership_write.is_some() {
+        let Some(member) = self.member.as_mut().filter(|member| member.is_leader()) else { return };
+        let (peers, now_ms) = (member.peers(), turn.now.monotonic_ms);
+        if own_health == Health::Damaged
+            && self.feeding.is_stuck(member.commit(), member.last_index(), now_ms)
+            && let Some(heir) = closest(&self.wanted.members.replicas, member.membership(), &peers)
+        {
+            // What peers lack is bad here, so that nobody can be brought up to date and take over in order.
+            member.let_campaign(heir);
+            self.feeding = Feeding::default();
             return;
         }
-        let peers = member.peers();
+        if !here.serving || member.is_membership_pending() || self.membership_write.is_some() {
+            return;
+        }
         if let Serves::Controller(seat) = &mut self.serves {
             let silent = peers.iter().filter(|peer| !peer.is_active());
             seat.set_silent(silent.map(|peer| peer.replica.broker()).collect());
@@ -217,7 +228,7 @@ impl Replica {
         if let Some(step) = Step::next(&self.wanted, &outlook) {
             let handover = match step.keeps(self.replica, outlook.current) {
                 true => Handover::No,
-                false => self.parting.next(step.heirs(&self.wanted, &outlook), turn.now.monotonic_ms),
+                false => self.parting.next(step.heirs(&self.wanted, &outlook), now_ms),
             };
             match (handover, step) {
                 (Handover::To(heir), _) => member.transfer_leader(heir),
@@ -228,8 +239,8 @@ impl Replica {
             }
             return;
         }
-        if turn.now.monotonic_ms >= self.next_better_ms {
-            self.next_better_ms = turn.now.monotonic_ms.saturating_add(BETTER_LEADER_INTERVAL_MS);
+        if now_ms >= self.next_better_ms {
+            self.next_better_ms = now_ms.saturating_add(BETTER_LEADER_INTERVAL_MS);
             if let Some(better) = better_leader(&self.wanted, &outlook, own_health) {
                 member.transfer_leader(better);
             }
@@ -270,15 +281,22 @@ impl Replica {
 }
 
 /// The replica that should lead instead, if there is one that could at once: the first one that is wanted; in place of
-/// a damaged leader, any that is sound.
+/// a damaged leader, the one that lacks least, since what the others lack may be what cannot be read.
 fn better_leader(wanted: &Wanted, outlook: &Outlook<'_>, own_health: Health) -> Option<ReplicaId> {
     let replicas = &wanted.members.replicas;
     let considered = if own_health == Health::Sound { 1 } else { replicas.len() };
-    let is_better = |info: &&ReplicaInfo| {
-        let can_lead = info.health == Health::Sound && outlook.current.voters.contains(&info.replica);
-        info.replica != outlook.own && can_lead && outlook.has_caught_up(info.replica)
-    };
-    replicas.iter().take(considered).find(is_better).map(|info| info.replica)
+    let considered = &replicas[..considered.min(replicas.len())];
+    closest(considered, outlook.current, outlook.peers).filter(|heir| outlook.has_caught_up(*heir))
+}
+
+/// Of those that are sound, vote and answer, the one that lacks least of the leader's log; the first one of equals.
+fn closest(replicas: &[ReplicaInfo], current: &Membership, peers: &[Peer]) -> Option<ReplicaId> {
+    let can_lead =
+        |info: &&ReplicaInfo| info.health == Health::Sound && current.voters.contains(&info.replica);
+    let peer =
+        |info: &ReplicaInfo| peers.iter().find(|peer| peer.replica == info.replica && peer.is_active());
+    let heirs = replicas.iter().filter(can_lead).filter_map(peer);
+    heirs.min_by_key(|peer| Reverse(peer.matched)).map(|peer| peer.replica)
 }
 
 fn all_members(membership: &Membership) -> impl Iterator<Item = ReplicaId> {

@@ -5,9 +5,12 @@ use crate::shell::{Broker, produced};
 use mq_engine::api::{Acks, Reply, Request};
 use mq_engine::controller::Health;
 use mq_engine::{Event, Input};
+use mq_log::MemDisk;
+use mq_log::disk::{Disk, DiskFile};
 use mq_types::message::MessageKind;
 use mq_types::persist::{LostReason, Standing};
 use mq_types::{Offset, QuorumId, ReplicaId};
+use std::path::Path;
 
 /// A broker whose shard 1 holds 5 records of the partition, and the partition's replica here.
 fn with_records() -> (Broker, QuorumId, ReplicaId) {
@@ -164,4 +167,57 @@ fn a_damaged_leader_makes_way_however_often_that_fails_and_goes_on_voting() {
     cluster.cut.insert(other);
     cluster.pass(3_000);
     assert_eq!(cluster.produce(quorum, 1), Offset(6));
+}
+
+/// Of the only segment of this quorum's log.
+fn flip_a_bit_in_the_middle(disk: &MemDisk, quorum: QuorumId) {
+    let find = |dir: &Path, is_it: &dyn Fn(&str) -> bool| {
+        let entries = disk.list(dir).expect("it exists");
+        let mut found =
+            entries.into_iter().filter(|entry| is_it(&entry.name)).map(|entry| dir.join(entry.name));
+        found.next().filter(|_| found.next().is_none()).expect("there is one")
+    };
+    let dir = find(Path::new("quorums"), &|name| name.starts_with(&format!("{quorum}-")));
+    let segment = find(&dir, &|name| name.ends_with(".seg"));
+    let bytes = disk.open(&segment).expect("it exists").read_at(0, usize::MAX).expect("it can be read");
+    let frames = bytes.iter().rposition(|byte| *byte != 0).expect("it has frames");
+    disk.flip_bit(&segment, frames as u64 * 8 / 2).expect("it exists");
+}
+
+/// Entries that only a damaged leader has, and that nobody can read: without them the others can go on.
+#[test]
+fn a_leader_that_cannot_read_what_its_peers_lack_makes_way() {
+    let mut cluster = Cluster::of(3);
+    let quorum = cluster.create_topic(3);
+    cluster.produce(quorum, 5);
+    let alone = cluster.leader(quorum);
+    cluster.cut = (0..3).collect();
+    for _ in 0..20 {
+        cluster.brokers[alone].produce(quorum, 1, Acks::Quorum);
+        cluster.settle();
+    }
+    cluster.restart(alone, |_| ());
+    flip_a_bit_in_the_middle(&cluster.disks[alone], quorum);
+    cluster.pass(3_000);
+    cluster.cut.clear();
+    // The others do not see time pass, so that it is the one that is elected.
+    let leads = |cluster: &Cluster| {
+        let view = &cluster.brokers[alone].views[&quorum];
+        view.leader == Some(view.replica)
+    };
+    for _ in 0..40 {
+        if leads(&cluster) {
+            break;
+        }
+        cluster.brokers[alone].now.monotonic_ms += 100;
+        cluster.brokers[alone].shards[0].inputs.push(Input::Tick);
+        cluster.settle();
+    }
+    assert!(leads(&cluster), "it has the longest log, and was the first to ask");
+    cluster.pass(10_000);
+    assert_ne!(cluster.leader(quorum), alone);
+    let end = cluster.produce(quorum, 1);
+    assert!(end > Offset(6) && end < Offset(25), "what can be read was sent before: {end}");
+    cluster.pass(2_000);
+    assert_eq!(cluster.end_of(alone, quorum), end);
 }

@@ -4,7 +4,7 @@ use crate::disk::Disk;
 use mq_engine::api::{self, Acks, Outcome, Produce, Request};
 use mq_engine::controller::{self, BrokerInfo, Command, Image, Topic};
 use mq_engine::{Effect, Engine, Event, Input, Now, Options, RequestId, View, WriteNumber};
-use mq_log::{MemDisk, PersistError, ShardOpen, ShardStore};
+use mq_log::{MemDisk, PersistError, ReadError, Reader, ShardOpen, ShardStore};
 use mq_types::batch::{BatchBuilder, Checked, NewRecord, ValidateOptions, validate};
 use mq_types::compression::Compression;
 use mq_types::persist::{LogStatus, RecoveredReplica, ReplicaWrite};
@@ -208,7 +208,12 @@ impl Broker {
                     let shard = &mut self.shards[shard];
                     let log = shard.log.as_ref().expect("nobody is far behind without a real log");
                     let reader = log.reader(quorum).filter(|reader| reader.replica() == replica);
-                    let entries = reader.and_then(|reader| reader.entries(from, until, size_bytes_max).ok());
+                    let read_of = |reader: Reader<MemDisk>| reader.entries(from, until, size_bytes_max);
+                    let found = reader.map(read_of);
+                    if matches!(found, Some(Err(ReadError::Corrupt(_)))) {
+                        shard.inputs.push(Input::Damaged { quorum, replica });
+                    }
+                    let entries = found.and_then(Result::ok);
                     shard.inputs.push(Input::EntriesRead { quorum, replica, read, entries });
                 }
             }

@@ -141,6 +141,28 @@ fn leadership_is_handed_over_only_when_the_heir_has_everything() {
 }
 
 #[test]
+fn a_voter_that_is_let_campaign_is_elected_without_what_only_the_leader_has() {
+    let mut world = World::new(3);
+    world.elect(id(1));
+    world.isolate(id(1));
+    world.propose(id(1), &["a"]);
+    world.settle();
+    world.cuts.clear();
+    world.member(id(1)).let_campaign(id(2));
+    world.settle();
+    assert_eq!(world.leader(), Some(id(2)));
+    world.propose(id(2), &["b"]);
+    world.pass(2 * HEARTBEAT_TICKS);
+    assert_eq!(world.values(id(1)), ["b"]);
+
+    let mut world = World::with_learners(2, 1);
+    world.elect(id(1));
+    world.member(id(1)).let_campaign(id(3));
+    world.settle();
+    assert_eq!(world.leader(), Some(id(1)), "a learner cannot be elected");
+}
+
+#[test]
 fn nothing_is_proposed_while_leadership_is_handed_over() {
     let mut world = World::new(3);
     world.elect(id(1));

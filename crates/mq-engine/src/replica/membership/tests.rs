@@ -237,5 +237,7 @@ fn a_better_leader_is_sound_and_close() {
     assert_eq!(better(&[info(a), bad(b), info(c)], sound, &close), None);
     // A damaged leader makes way for any, before the controller knows of it too.
     assert_eq!(better(&[info(a), bad(b), info(c)], damaged, &close), Some(c));
+    let apart = [peer(b, LAST - 1), peer(c, LAST)];
+    assert_eq!(better(&[bad(a), info(b), info(c)], damaged, &apart), Some(c), "b may wait for what is bad");
     assert_eq!(better(&[bad(a), bad(b), bad(c)], damaged, &close), None, "nobody would do better");
 }
