@@ -336,7 +336,7 @@ impl Replica {
         }
         if self.is_on_disk {
             self.phase = Phase::Removing;
-            self.writes.due().remove = true;
+            self.writes.remove();
         } else {
             self.phase = Phase::Gone;
         }

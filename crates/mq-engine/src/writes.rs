@@ -93,6 +93,13 @@ impl Writes {
         due.trim = Trim::both(due.trim, Some(trim));
     }
 
+    /// The replica's end, and nothing else, goes with the next write: where there is no room, nothing that was given out
+    /// before is ever written.
+    pub(crate) fn remove(&mut self) {
+        let nothing = ReplicaWrite::new(self.next.quorum, self.next.replica);
+        *self.due() = ReplicaWrite { remove: true, ..nothing };
+    }
+
     /// How large a segment may become: goes with the next write, whenever there is one.
     pub(crate) fn set_segment_size(&mut self, bytes_max: u64) {
         self.next.segment_size_bytes_max = Some(bytes_max);
@@ -169,7 +176,9 @@ impl Writes {
         self.is_due = false;
         self.last = WriteNumber(self.last.0 + 1);
         self.commit = self.next_commit(applied);
-        write.commit = self.commit;
+        if !write.remove {
+            write.commit = self.commit;
+        }
         let lost = match write.standing {
             Some(Standing::Lost(reason)) => Some(reason),
             _ => None,
@@ -240,6 +249,43 @@ impl Writes {
             all.appended.extend(settled.appended);
         }
         while self.unsettled.pop_front_if(|oldest| oldest.1 <= number).is_some() {}
-        all
+        match all.removed {
+            true => Settled { removed: true, ..Settled::default() },
+            false => all,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Effect, Settled, Writes};
+    use mq_types::persist::{Membership, ReplicaWrite, Standing, Start, StartSnapshot, Trim};
+    use mq_types::{BrokerId, Index, QuorumId, ReplicaId};
+
+    fn write_of(effect: Effect) -> ReplicaWrite {
+        match effect {
+            Effect::Persist { write, .. } => *write,
+            other => panic!("it writes nothing: {other:?}"),
+        }
+    }
+
+    /// A full disk may have held back all that was given out before: the log lacks what it says.
+    #[test]
+    fn the_end_of_a_replica_rests_on_nothing_that_was_to_be_written_before() {
+        let (quorum, replica) = (QuorumId(1024), ReplicaId::new(BrokerId(1), 2));
+        let mut writes = Writes::new(quorum, replica, Index(0));
+        let start = Start { prev_index: Index(7), ..Start::BOOTSTRAP };
+        let restore = StartSnapshot { start, membership: Membership::default(), machine: None };
+        assert_eq!(write_of(writes.give_restore(1, restore)).commit, Index(7));
+        writes.change_members(Membership::default());
+        writes.trim(Trim::Index(Index(7)));
+        writes.due().standing = Some(Standing::Damaged);
+        writes.remove();
+        let removal = write_of(writes.give_due(Index(7)).expect("it is due"));
+        assert_eq!(removal, ReplicaWrite { remove: true, ..ReplicaWrite::new(quorum, replica) });
+
+        let settled = writes.persisted(writes.last);
+        let Settled { removed, restored, members_changed, damaged, raft, .. } = settled;
+        assert!(removed && restored.is_none() && !members_changed && !damaged && raft.is_none());
     }
 }
