@@ -49,6 +49,9 @@ impl BadPlaces {
     /// A read or a scrub has met this place.
     pub(crate) fn found(&self, reader: &Reader<OsDisk>, place: &BadPlace) {
         let (quorum, replica) = (reader.quorum(), reader.replica());
+        if self.views.reader(quorum).is_none_or(|here| here.replica() != replica) {
+            return; // of a log that is gone, perhaps with another one in its place
+        }
         if !self.remember(quorum, replica, place) {
             return;
         }
