@@ -170,7 +170,7 @@ impl Engine {
             }
             Input::EntriesRead { quorum, replica, read, entries } => {
                 if let Some(replica) = self.touch(quorum).filter(|here| here.id() == replica) {
-                    replica.entries_read(read, entries, turn.now.monotonic_ms);
+                    replica.entries_read(read, entries);
                 }
             }
             Input::Damaged { quorum, replica } => {

@@ -110,7 +110,7 @@ pub(crate) struct Replica {
     membership_write: Option<MembershipChange>,
     /// When to look next whether another one should lead.
     next_better_ms: u64,
-    /// Whether what peers need of the log can be read.
+    /// Whether it can bring the others further, where it leads.
     feeding: Feeding,
     serves: Serves,
     /// Something has happened since readers and waiters were last told.
@@ -396,9 +396,11 @@ impl Replica {
     }
 
     /// Entries that were read for a peer.
-    pub(crate) fn entries_read(&mut self, read: ReadId, entries: Option<Vec<Entry>>, now_ms: u64) {
+    pub(crate) fn entries_read(&mut self, read: ReadId, entries: Option<Vec<Entry>>) {
+        if entries.is_none() {
+            self.feeding.refused();
+        }
         if let Some(member) = &mut self.member {
-            self.feeding.read(entries.is_some(), member.commit(), now_ms);
             member.entries_read(mq_raft::ReadId(read.0), entries.ok_or(mq_raft::ReadFailed));
         }
     }

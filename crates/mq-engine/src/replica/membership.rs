@@ -197,21 +197,22 @@ impl Replica {
         let (here, own_health) = (self.here(), self.health());
         let Some(member) = self.member.as_mut().filter(|member| member.is_leader()) else { return };
         let (peers, now_ms) = (member.peers(), turn.now.monotonic_ms);
-        if own_health == Health::Damaged
-            && self.feeding.is_stuck(member.commit(), member.last_index(), now_ms)
-            && let Some(heir) = closest(&self.wanted.members.replicas, member.membership(), &peers)
-        {
-            // What peers lack is bad here, so that nobody can be brought up to date and take over in order.
-            member.let_campaign(heir);
-            self.feeding = Feeding::default();
+        if !here.serving {
+            let voters = &member.membership().voters;
+            if self.feeding.is_stuck(member.term(), voters, &peers, now_ms) {
+                // Nobody can be brought up to date and take over in order. Whoever wins holds what was committed.
+                let heirs = heirs(&self.wanted.members.replicas, voters, &peers);
+                self.feeding.next_heir(&heirs, now_ms).into_iter().for_each(|heir| member.let_campaign(heir));
+            }
             return;
         }
-        if !here.serving || member.is_membership_pending() || self.membership_write.is_some() {
-            return;
-        }
+        self.feeding = Feeding::default();
         if let Serves::Controller(seat) = &mut self.serves {
             let silent = peers.iter().filter(|peer| !peer.is_active());
             seat.set_silent(silent.map(|peer| peer.replica.broker()).collect());
+        }
+        if member.is_membership_pending() || self.membership_write.is_some() {
+            return;
         }
         let current = member.membership();
         // All metadata are asked only about a member that nobody wants or lets go: there is hardly ever one.
@@ -286,17 +287,18 @@ fn better_leader(wanted: &Wanted, outlook: &Outlook<'_>, own_health: Health) -> 
     let replicas = &wanted.members.replicas;
     let considered = if own_health == Health::Sound { 1 } else { replicas.len() };
     let considered = &replicas[..considered.min(replicas.len())];
-    closest(considered, outlook.current, outlook.peers).filter(|heir| outlook.has_caught_up(*heir))
+    let heir = heirs(considered, &outlook.current.voters, outlook.peers).first().copied();
+    heir.filter(|heir| outlook.has_caught_up(*heir))
 }
 
-/// Of those that are sound, vote and answer, the one that lacks least of the leader's log; the first one of equals.
-fn closest(replicas: &[ReplicaInfo], current: &Membership, peers: &[Peer]) -> Option<ReplicaId> {
-    let can_lead =
-        |info: &&ReplicaInfo| info.health == Health::Sound && current.voters.contains(&info.replica);
+/// Of those that are sound, vote and answer, who lacks least of the leader's log first; equals as they stand.
+fn heirs(replicas: &[ReplicaInfo], voters: &[ReplicaId], peers: &[Peer]) -> Vec<ReplicaId> {
+    let can_lead = |info: &&ReplicaInfo| info.health == Health::Sound && voters.contains(&info.replica);
     let peer =
         |info: &ReplicaInfo| peers.iter().find(|peer| peer.replica == info.replica && peer.is_active());
-    let heirs = replicas.iter().filter(can_lead).filter_map(peer);
-    heirs.min_by_key(|peer| Reverse(peer.matched)).map(|peer| peer.replica)
+    let mut heirs: Vec<&Peer> = replicas.iter().filter(can_lead).filter_map(peer).collect();
+    heirs.sort_by_key(|peer| Reverse(peer.matched));
+    heirs.into_iter().map(|peer| peer.replica).collect()
 }
 
 fn all_members(membership: &Membership) -> impl Iterator<Item = ReplicaId> {
