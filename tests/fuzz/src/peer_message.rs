@@ -12,6 +12,7 @@ use bytes::Bytes;
 use mq_engine::api::{Error, Outcome, Reply};
 use mq_engine::partition::Control;
 use mq_engine::{RequestId, View};
+use mq_log::ReadError;
 use mq_types::message::{Message, MessageKind};
 use mq_types::persist::{Membership, Standing, Start, StartSnapshot};
 use mq_types::{Batch, Body, Entry, Index, Offset, QuorumId, ReplicaId, Term};
@@ -166,14 +167,21 @@ impl Run {
 
     /// What readers see goes on from what they saw, and what was acknowledged is in it.
     fn observe(&mut self) {
-        let View { log_start, high_watermark, .. } = *self.broker.view();
+        let View { mut log_start, high_watermark, .. } = *self.broker.view();
         assert!(high_watermark >= self.high_watermark, "{high_watermark} after {}", self.high_watermark);
         self.high_watermark = high_watermark;
         let mut found = BTreeMap::new();
         let mut next = log_start;
         while next < high_watermark {
-            let read = self.broker.reader().read(next, high_watermark, 1 << 20);
-            let read = read.expect("what readers may see can be read");
+            let read = match self.broker.reader().read(next, high_watermark, 1 << 20) {
+                // The log has begun anew on the disk, and the engine's next turn says so.
+                Err(ReadError::BelowStart { log_start: start }) if start > log_start => {
+                    (log_start, next) = (start, start);
+                    found.clear();
+                    continue;
+                }
+                read => read.expect("what readers may see can be read"),
+            };
             assert!(read.next_offset > next, "nothing can be read at {next}");
             next = read.next_offset;
             found.extend(read.batches.into_iter().map(|batch| (batch.base_offset(), batch)));
