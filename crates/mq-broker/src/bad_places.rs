@@ -49,7 +49,7 @@ impl BadPlaces {
     /// A read or a scrub has met this place.
     pub(crate) fn found(&self, reader: &Reader<OsDisk>, place: &BadPlace) {
         let (quorum, replica) = (reader.quorum(), reader.replica());
-        if self.views.reader(quorum).is_none_or(|here| here.replica() != replica) {
+        if !self.is_here(quorum, replica) {
             return; // of a log that is gone, perhaps with another one in its place
         }
         if !self.remember(quorum, replica, place) {
@@ -88,10 +88,7 @@ impl BadPlaces {
     fn remember(&self, quorum: QuorumId, replica: ReplicaId, place: &BadPlace) -> bool {
         let mut all = self.lock();
         if all.get(&quorum).is_none_or(|known| known.replica != replica) {
-            let is_here = |quorum: &QuorumId, known: &Known| {
-                self.views.reader(*quorum).is_some_and(|reader| reader.replica() == known.replica)
-            };
-            all.retain(|quorum, known| is_here(quorum, known));
+            all.retain(|quorum, known| self.is_here(*quorum, known.replica));
             all.insert(quorum, Known { replica, places: BTreeMap::new(), has_more: false });
         }
         let known = all.get_mut(&quorum).expect("it was there, or was just made");
@@ -105,6 +102,11 @@ impl BadPlaces {
         }
         known.places.insert(key, place.clone());
         true
+    }
+
+    /// Whether this is the replica whose log is read here.
+    fn is_here(&self, quorum: QuorumId, replica: ReplicaId) -> bool {
+        self.views.reader(quorum).is_some_and(|reader| reader.replica() == replica)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<QuorumId, Known>> {

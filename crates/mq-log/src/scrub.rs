@@ -132,8 +132,14 @@ impl Scrubber {
 /// Where a scrub of one log stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScrubPlace {
-    /// In this replica's log. One that took its place at the same quorum counts its segments from the beginning again.
+    /// Whose log it is. One that takes its place at the same quorum counts its segments from the beginning again.
     replica: ReplicaId,
+    at: Place,
+}
+
+/// Where in a replica's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
     /// In this segment, or in the first one after it that is still there.
     segment: SegmentNumber,
     /// 0: at its head.
@@ -146,13 +152,13 @@ pub struct ScrubPlace {
     gap: Option<(Position, Offset)>,
 }
 
-impl ScrubPlace {
-    fn beginning(replica: ReplicaId, segment: SegmentNumber) -> ScrubPlace {
-        ScrubPlace { replica, segment, position: 0, offset: Offset(0), previous: None, gap: None }
+impl Place {
+    fn beginning(segment: SegmentNumber) -> Place {
+        Place { segment, position: 0, offset: Offset(0), previous: None, gap: None }
     }
 
-    fn behind<F: DiskFile>(replica: ReplicaId, segment: &Segment<F>) -> ScrubPlace {
-        ScrubPlace::beginning(replica, SegmentNumber(segment.number.0 + 1))
+    fn behind<F: DiskFile>(segment: &Segment<F>) -> Place {
+        Place::beginning(SegmentNumber(segment.number.0 + 1))
     }
 }
 
@@ -175,31 +181,38 @@ impl<D: Disk> Reader<D> {
     /// The replica is gone, or the disk refused.
     pub fn scrub(&self, from: Option<ScrubPlace>, bytes_max: u64) -> Result<Scrubbed, ReadError> {
         assert!(bytes_max > 0, "a piece has a size");
-        let from = from.filter(|place| place.replica == self.replica());
-        let place = from.unwrap_or(ScrubPlace::beginning(self.replica(), SegmentNumber(0)));
+        let from = from.filter(|place| place.replica == self.replica()).map(|place| place.at);
+        let place = from.unwrap_or(Place::beginning(SegmentNumber(0)));
         let Some(segment) = self.segment_from(place.segment)? else {
             return Ok(Scrubbed { next: None, read_bytes: 0, bad: Vec::new() });
         };
         let place = match place.segment == segment.number {
             true => place,
-            false => ScrubPlace::beginning(self.replica(), segment.number),
+            false => Place::beginning(segment.number),
         };
         let path = segment.path(&self.dir);
         match self.disk.open_cold(&path) {
             Ok(file) => {
-                let piece = Piece::new(self.replica(), &segment, &path, file, bytes_max);
-                piece.read(place).map_err(|source| ReadError::Io { file: path.clone(), source })
+                let mut piece = Piece::new(&segment, &path, file, bytes_max);
+                let next =
+                    piece.read(place).map_err(|source| ReadError::Io { file: path.clone(), source })?;
+                let Piece { read_bytes, bad, .. } = piece;
+                Ok(Scrubbed { next: Some(self.scrub_place(next)), read_bytes, bad })
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => match self.missing(&segment) {
                 // Trimmed meanwhile: on to what is left.
                 ReadError::BelowStart { .. } => {
-                    let next = Some(ScrubPlace::behind(self.replica(), &segment));
+                    let next = Some(self.scrub_place(Place::behind(&segment)));
                     Ok(Scrubbed { next, read_bytes: 0, bad: Vec::new() })
                 }
                 error => Err(error),
             },
             Err(source) => Err(ReadError::Io { file: path, source }),
         }
+    }
+
+    fn scrub_place(&self, at: Place) -> ScrubPlace {
+        ScrubPlace { replica: self.replica(), at }
     }
 
     /// The first segment with this number or a later one.
@@ -214,7 +227,6 @@ impl<D: Disk> Reader<D> {
 
 /// A piece of one segment, being read.
 struct Piece<'a, F: DiskFile> {
-    replica: ReplicaId,
     segment: &'a Segment<F>,
     path: &'a Path,
     file: F,
@@ -224,32 +236,25 @@ struct Piece<'a, F: DiskFile> {
 }
 
 impl<'a, F: DiskFile> Piece<'a, F> {
-    fn new(
-        replica: ReplicaId,
-        segment: &'a Segment<F>,
-        path: &'a Path,
-        file: F,
-        bytes_max: u64,
-    ) -> Piece<'a, F> {
-        Piece { replica, segment, path, file, bytes_max, read_bytes: 0, bad: Vec::new() }
+    fn new(segment: &'a Segment<F>, path: &'a Path, file: F, bytes_max: u64) -> Piece<'a, F> {
+        Piece { segment, path, file, bytes_max, read_bytes: 0, bad: Vec::new() }
     }
 
-    fn read(mut self, place: ScrubPlace) -> io::Result<Scrubbed> {
+    /// Gives back where to go on.
+    fn read(&mut self, place: Place) -> io::Result<Place> {
         let place = if place.position == 0 { self.head()? } else { place };
-        let next = self.frames(place)?;
-        Ok(Scrubbed { next: Some(next), read_bytes: self.read_bytes, bad: self.bad })
+        self.frames(place)
     }
 
     /// Verifies the head, without which the segment cannot be opened again.
-    fn head(&mut self) -> io::Result<ScrubPlace> {
+    fn head(&mut self) -> io::Result<Place> {
         let segment = self.segment;
         let is_good = |head: Head| head.header() == segment.head && head.salt == segment.salt;
         if !Head::read(&self.file)?.is_ok_and(is_good) {
             self.tell(Position(0), segment.base_offset(), segment.end.end_offset);
         }
         self.read_bytes += segment.frames_at;
-        Ok(ScrubPlace {
-            replica: self.replica,
+        Ok(Place {
             segment: segment.number,
             position: segment.frames_at,
             offset: segment.base_offset(),
@@ -259,7 +264,7 @@ impl<'a, F: DiskFile> Piece<'a, F> {
     }
 
     /// Verifies frame after frame. Gives back where to go on.
-    fn frames(&mut self, place: ScrubPlace) -> io::Result<ScrubPlace> {
+    fn frames(&mut self, place: Place) -> io::Result<Place> {
         let end = self.segment.end;
         let ahead = usize::try_from(self.bytes_max).unwrap_or(usize::MAX);
         let (file, seed) = (self.file.clone(), self.segment.seed.clone());
@@ -277,7 +282,7 @@ impl<'a, F: DiskFile> Piece<'a, F> {
                         self.read_bytes += frame.header.frame_bytes();
                         continue;
                     }
-                    Step::End => return Ok(ScrubPlace::behind(self.replica, self.segment)),
+                    Step::End => return Ok(Place::behind(self.segment)),
                     Step::Bad => {
                         gap = Some((Position(position), walker.offset()));
                         scan_from = walker.behind_bad()?;
@@ -297,21 +302,13 @@ impl<'a, F: DiskFile> Piece<'a, F> {
                 }
                 None if scan_until >= end.position => {
                     self.tell(bad, offset, end.end_offset);
-                    return Ok(ScrubPlace::behind(self.replica, self.segment));
+                    return Ok(Place::behind(self.segment));
                 }
                 None => walker.pass_to(scan_until),
             }
         }
         let (position, previous) = (walker.position(), walker.previous());
-        let replica = self.replica;
-        Ok(ScrubPlace {
-            replica,
-            segment: self.segment.number,
-            position,
-            offset: walker.offset(),
-            previous,
-            gap,
-        })
+        Ok(Place { segment: self.segment.number, position, offset: walker.offset(), previous, gap })
     }
 
     fn tell(&mut self, position: Position, offset: Offset, end_offset: Offset) {
